@@ -1,0 +1,6 @@
+package fault
+
+// Codes of jobs and runs (5xxx).
+const ()
+
+var run = map[Code]Entry{}
