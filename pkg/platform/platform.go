@@ -1,0 +1,194 @@
+package platform
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/innominatus/reconciler/pkg/document"
+	"github.com/innominatus/reconciler/pkg/fault"
+)
+
+// Files is a platform configuration as it is stored: contents by path, with forward slashes, relative to its root.
+type Files map[string]string
+
+// Platform is one valid version of the platform configuration. It is immutable.
+type Platform struct {
+	// Digest is the SHA-256 of the files and of the provisioners that are built in, in hexadecimal digits: the same
+	// digest means the same decisions.
+	Digest string
+	// Environments by name.
+	Environments map[string]*Environment
+	// Provisioners in the order in which they are asked: the first that matches fulfils a resource.
+	Provisioners []*Provisioner
+}
+
+// Environment returns the environment of a name, or a fault that suggests the nearest one.
+func (p *Platform) Environment(name string) (*Environment, error) {
+	if e := p.Environments[name]; e != nil {
+		return e, nil
+	}
+	names := slices.Sorted(maps.Keys(p.Environments))
+	return nil, fault.New(fault.EnvironmentUnknown, "there is no environment %q in the platform configuration", name).
+		Suggest(fault.Nearest(name, names))
+}
+
+// Provisioner returns the first provisioner for a resource, or nil.
+func (p *Platform) Provisioner(kind, class, id string) *Provisioner {
+	for _, candidate := range p.Provisioners {
+		if candidate.Matches(kind, class, id) {
+			return candidate
+		}
+	}
+	return nil
+}
+
+// Types returns the resource types that the platform can fulfil, sorted.
+func (p *Platform) Types() []string {
+	types := map[string]bool{}
+	for _, v := range p.Provisioners {
+		types[v.Type] = true
+	}
+	return slices.Sorted(maps.Keys(types))
+}
+
+// settings is the content of platform.yaml.
+type settings struct {
+	// Defaults for every environment.
+	Defaults Defaults `yaml:"defaults"`
+	// BuiltInProvisioners adds the built-in provisioners after the platform's own. Default true.
+	BuiltInProvisioners *bool `yaml:"builtInProvisioners"`
+}
+
+//go:embed builtin/*.provisioners.yaml
+var builtin embed.FS
+
+// BuiltIn returns the files of the provisioners that are built in.
+func BuiltIn() Files {
+	files, err := Read(builtin)
+	if err != nil {
+		panic(err) // the files are part of the binary
+	}
+	return files
+}
+
+// fileLimit is the largest file of a platform configuration, in bytes: the largest real set of provisioners known has
+// 60 kB in one file.
+const fileLimit = 4 << 20
+
+// Read returns all YAML files below the root of a file system.
+func Read(root fs.FS) (Files, error) {
+	files := Files{}
+	err := fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && name != "." {
+			return fs.SkipDir
+		}
+		if !entry.Type().IsRegular() || !isYAML(name) {
+			return nil
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if info.Size() > fileLimit {
+			return fault.New(fault.ConfigValue, "the file has %d bytes, more than the limit of %d", info.Size(), fileLimit).
+				At(fault.Place{File: name})
+		}
+		content, err := fs.ReadFile(root, name)
+		files[name] = string(content)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read platform configuration: %w", err)
+	}
+	return files, nil
+}
+
+func isYAML(name string) bool {
+	return strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
+}
+
+// Load validates files as a whole. It returns a platform only if nothing in them stops; warnings may come with it.
+func Load(files Files) (*Platform, fault.List) {
+	l := loader{platform: &Platform{Environments: map[string]*Environment{}}}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		l.file(name, []byte(files[name]))
+	}
+	if l.settings.BuiltInProvisioners == nil || *l.settings.BuiltInProvisioners {
+		own := BuiltIn()
+		for _, name := range slices.Sorted(maps.Keys(own)) {
+			l.provisioners(name, []byte(own[name]))
+		}
+	}
+	for _, e := range l.platform.Environments {
+		e.Defaults = e.Own.over(l.settings.Defaults).over(builtInDefaults)
+	}
+	l.platform.Digest = files.digest()
+	l.faults.Sort()
+	if l.faults.Err() != nil {
+		return nil, l.faults
+	}
+	return l.platform, l.faults
+}
+
+func (files Files) digest() string {
+	h := sha256.New()
+	for _, set := range []Files{files, BuiltIn()} {
+		for _, name := range slices.Sorted(maps.Keys(set)) {
+			fmt.Fprintf(h, "%d %s %d %s", len(name), name, len(set[name]), set[name])
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+type loader struct {
+	platform *Platform
+	settings settings
+	faults   fault.List
+}
+
+func (l *loader) file(name string, content []byte) {
+	directory, base := path.Split(name)
+	switch {
+	case name == "platform.yaml":
+		l.faults = append(l.faults, document.Decode(name, content, &l.settings)...)
+		l.faults = append(l.faults, l.settings.Defaults.check(fault.Place{File: name})...)
+	case strings.HasSuffix(base, ".provisioners.yaml"):
+		l.provisioners(name, content)
+	case directory == "environments/" && strings.HasSuffix(base, ".yaml"):
+		l.environment(name, strings.TrimSuffix(base, ".yaml"), content)
+	default:
+		l.faults = append(l.faults, fault.New(fault.PlatformFile,
+			"the file has no meaning in a platform configuration").At(fault.Place{File: name}).Warn())
+	}
+}
+
+func (l *loader) environment(file, name string, content []byte) {
+	e := &Environment{Name: name}
+	found := document.Decode(file, content, &e.environmentFile)
+	if found.Err() == nil {
+		found = append(found, e.check(file)...)
+	}
+	l.faults = append(l.faults, found...)
+	l.platform.Environments[name] = e
+}
+
+func (l *loader) provisioners(file string, content []byte) {
+	var list []*Provisioner
+	l.faults = append(l.faults, document.Decode(file, content, &list)...)
+	for _, p := range list {
+		if p != nil {
+			l.faults = append(l.faults, p.check(content)...)
+			l.platform.Provisioners = append(l.platform.Provisioners, p)
+		}
+	}
+}

@@ -1,0 +1,66 @@
+package recipe
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"text/template"
+
+	"github.com/Masterminds/sprig/v3"
+)
+
+// forbidden are the functions of sprig that make the result depend on something other than the input: the clock, the
+// network, this machine's environment, or randomness that no seed controls.
+var forbidden = []string{
+	"now", "date", "dateInZone", "date_in_zone", "dateModify", "date_modify", "mustDateModify", "must_date_modify",
+	"ago", "htmlDate", "htmlDateInZone", "toDate", "mustToDate", "unixEpoch", "duration", "durationRound",
+	"env", "expandenv", "getHostByName", "osBase", "osClean", "osDir", "osExt", "osIsAbs",
+	"genPrivateKey", "genCA", "genCAWithKey", "genSelfSignedCert", "genSelfSignedCertWithKey", "genSignedCert",
+	"genSignedCertWithKey", "buildCustomCert", "derivePassword", "bcrypt", "htpasswd", "encryptAES", "decryptAES",
+}
+
+// random are the functions that draw from the seed; they are bound anew for each evaluation.
+var random = []string{"randAlphaNum", "randAlpha", "randAscii", "randNumeric", "randBytes", "randInt", "uuidv4", "shuffle"}
+
+// functions returns what templates may call, without the random functions' meaning.
+func functions() template.FuncMap {
+	all := sprig.TxtFuncMap()
+	for _, name := range forbidden {
+		delete(all, name)
+	}
+	all["encodeSecretRef"] = SecretRef
+	all["keys"], all["values"] = sortedKeys, sortedValues
+	maps.Copy(all, (&source{}).functions())
+	return all
+}
+
+// secretOpen and secretClose enclose a reference to a key of a Kubernetes Secret in an output, as score-k8s writes it.
+const (
+	secretOpen  = "🔐💬"
+	secretClose = "💬🔐"
+)
+
+// SecretRef returns the text that stands in outputs for the value of a key in a Kubernetes Secret.
+func SecretRef(name, key string) (string, error) {
+	if name == "" || key == "" {
+		return "", fmt.Errorf("encodeSecretRef needs the name of a Secret and a key, got %q and %q", name, key)
+	}
+	return secretOpen + name + "_" + key + secretClose, nil
+}
+
+// sortedKeys takes sprig's place: sprig returns keys in the random order of Go's maps.
+func sortedKeys(dictionaries ...map[string]any) []string {
+	var keys []string
+	for _, d := range dictionaries {
+		keys = append(keys, slices.Sorted(maps.Keys(d))...)
+	}
+	return keys
+}
+
+func sortedValues(d map[string]any) []any {
+	values := make([]any, 0, len(d))
+	for _, k := range slices.Sorted(maps.Keys(d)) {
+		values = append(values, d[k])
+	}
+	return values
+}

@@ -1,0 +1,225 @@
+package recipe
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/template"
+	"text/template/parse"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Sections are the template texts of one provisioner; "" is a section that it does not have.
+type Sections struct {
+	Init, State, Shared, Outputs, Manifests string
+}
+
+// Recipe is a compiled template provisioner. It is immutable and safe for concurrent use.
+type Recipe struct {
+	set *template.Template
+	// draws says that a random function is called, so that they have to be bound for each evaluation.
+	draws bool
+	// UsesServices says that the templates look at the services of other workloads: the result changes with them.
+	UsesServices bool
+	// Sharing says that the templates keep state that all resources of an environment share.
+	Sharing bool
+}
+
+// Input is what the templates of score-k8s know about a resource; the keys are theirs.
+type Input struct {
+	Uid, Guid, Type, Class, Id string
+	// Params and Metadata come from the Score file; placeholders in Params are resolved.
+	Params, Metadata map[string]any
+	// State is what the resource's state section gave the last time, Shared what all shared sections gave.
+	State, Shared map[string]any
+	// SourceWorkload is the workload that declared the resource first.
+	SourceWorkload   string
+	WorkloadMetadata map[string]any
+	// WorkloadServices are the services of every workload of the environment, by workload.
+	WorkloadServices map[string]Service
+	Namespace        string
+	// Seed decides all random values.
+	Seed [32]byte `json:"-"`
+	// Init is set by the evaluation.
+	Init map[string]any
+}
+
+// Service is how a workload is reached inside the environment.
+type Service struct {
+	ServiceName string
+	// Ports by name, and by number where no port has that name.
+	Ports map[string]Port
+}
+
+// Port is one port of a Service.
+type Port struct {
+	Name             string
+	Port, TargetPort int
+	Protocol         string
+}
+
+// Result is what an evaluation gives.
+type Result struct {
+	State, Shared, Outputs map[string]any
+	Manifests              []map[string]any
+	// Generated are the random values that were drawn.
+	Generated []string
+}
+
+// Error says in which section of the templates something is wrong.
+type Error struct {
+	Section string
+	Err     error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Section, e.Err) }
+func (e *Error) Unwrap() error { return e.Err }
+
+// outputLimit is the largest text that one section may render, in bytes: a Kubernetes object has at most 1.5 MiB.
+const outputLimit = 4 << 20
+
+var errTooLong = fmt.Errorf("renders more than %d bytes", outputLimit)
+
+// Compile parses the sections. A section that is not a template, or calls a function that does not exist here, is an
+// [*Error].
+func Compile(s Sections) (*Recipe, error) {
+	r := &Recipe{set: template.New("").Funcs(functions()), Sharing: s.Shared != ""}
+	for _, section := range []struct{ name, text string }{
+		{"init", s.Init}, {"state", s.State}, {"shared", s.Shared}, {"outputs", s.Outputs}, {"manifests", s.Manifests},
+	} {
+		if section.text == "" {
+			continue
+		}
+		t, err := r.set.New(section.name).Parse(section.text)
+		if err != nil {
+			return nil, &Error{section.name, err}
+		}
+		r.inspect(t.Root)
+	}
+	return r, nil
+}
+
+// inspect looks for what the templates use.
+func (r *Recipe) inspect(root parse.Node) {
+	// The printed form of a tree names every function and field in it; a name inside a string costs a little speed only.
+	text := root.String()
+	for _, name := range random {
+		r.draws = r.draws || strings.Contains(text, name)
+	}
+	r.UsesServices = r.UsesServices || strings.Contains(text, ".WorkloadServices")
+}
+
+// Run evaluates the sections in the order init, state, shared, outputs, manifests. Values in the input's Params,
+// Metadata and WorkloadMetadata are not trusted; one that changes the structure of what is rendered is a
+// [*ShapeError].
+func (r *Recipe) Run(in Input) (*Result, error) {
+	result, err := r.run(in)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.guard(in, result); err != nil {
+		return nil, err
+	}
+	return result, nil
+}
+
+func (r *Recipe) run(in Input) (*Result, error) {
+	set, random := r.set, newSource(in.Seed)
+	if r.draws {
+		clone, err := set.Clone()
+		if err != nil {
+			return nil, err
+		}
+		set = clone.Funcs(random.functions())
+	}
+	result := &Result{}
+	in.State, in.Shared = orEmpty(in.State), orEmpty(in.Shared)
+	in.Params, in.Metadata = orEmpty(in.Params), orEmpty(in.Metadata)
+	steps := []struct {
+		section string
+		into    any
+		then    func()
+	}{
+		{"init", &in.Init, func() {}},
+		{"state", &result.State, func() { in.State = result.State }},
+		{"shared", &result.Shared, func() { in.Shared = merge(in.Shared, result.Shared); result.Shared = in.Shared }},
+		{"outputs", &result.Outputs, func() {}},
+		{"manifests", &result.Manifests, func() {}},
+	}
+	for _, step := range steps {
+		if t := set.Lookup(step.section); t != nil {
+			if err := render(t, in, step.into); err != nil {
+				return nil, &Error{step.section, err}
+			}
+		}
+		step.then()
+	}
+	result.Generated = random.generated
+	return result, nil
+}
+
+func orEmpty(m map[string]any) map[string]any {
+	if m == nil {
+		return map[string]any{}
+	}
+	return m
+}
+
+func render(t *template.Template, in Input, into any) error {
+	var out limitedBuffer
+	if err := t.Execute(&out, in); err != nil {
+		var exec template.ExecError
+		if errors.As(err, &exec) && errors.Unwrap(exec.Err) != nil {
+			return errors.Unwrap(exec.Err)
+		}
+		return err
+	}
+	if err := yaml.Load(out.Bytes(), into, yaml.WithV3Defaults()); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("what the template renders is not the YAML that is wanted: %w", err)
+	}
+	return nil
+}
+
+type limitedBuffer struct{ bytes.Buffer }
+
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > outputLimit {
+		return 0, errTooLong
+	}
+	return b.Buffer.Write(p)
+}
+
+// merge returns base with patch over it, in the way of RFC 7386: maps are merged, null deletes, all else replaces.
+func merge(base, patch map[string]any) map[string]any {
+	out := make(map[string]any, len(base)+len(patch))
+	for k, v := range base {
+		out[k] = v
+	}
+	for k, v := range patch {
+		below, isMap := v.(map[string]any)
+		switch {
+		case v == nil:
+			delete(out, k)
+		case isMap:
+			old, _ := out[k].(map[string]any)
+			out[k] = merge(old, below)
+		default:
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// keysOf returns the sorted keys of a map.
+func keysOf(m map[string]any) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

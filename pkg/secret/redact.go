@@ -1,0 +1,113 @@
+package secret
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// Mask is what stands in place of a secret value.
+const Mask = "(secret)"
+
+// shortest is the length below which a value is not redacted by value: it would take ordinary words out of texts.
+const shortest = 6
+
+// Redactor takes known secret values out of texts, also where they are written as base64, URL- or JSON-escaped.
+// It is safe for concurrent use. The zero value knows none.
+type Redactor struct {
+	mu       sync.Mutex
+	known    map[string]bool
+	replacer atomic.Pointer[strings.Replacer]
+}
+
+// Add makes values known. Values shorter than six bytes are left alone.
+func (r *Redactor) Add(values ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.known == nil {
+		r.known = map[string]bool{}
+	}
+	grown := false
+	for _, v := range values {
+		if len(v) < shortest || r.known[v] {
+			continue
+		}
+		for _, form := range forms(v) {
+			r.known[form] = true
+		}
+		grown = true
+	}
+	if grown {
+		r.replacer.Store(replacer(r.known))
+	}
+}
+
+// forms returns the ways in which a value is written. Base64 of a value inside a longer text depends on its offset, so
+// the three possible offsets are there, without the characters that neighbours have a part in.
+func forms(v string) []string {
+	out := []string{v, url.QueryEscape(v), url.PathEscape(v)}
+	if quoted, err := json.Marshal(v); err == nil {
+		out = append(out, string(quoted[1:len(quoted)-1]))
+	}
+	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		for offset := range 3 {
+			encoded := encoding.EncodeToString(append(make([]byte, offset), v...))
+			from, to := []int{0, 2, 3}[offset], len(encoded)
+			if (offset+len(v))%3 != 0 {
+				to--
+			}
+			if to-from >= shortest {
+				out = append(out, encoded[from:to])
+			}
+		}
+	}
+	return out
+}
+
+func replacer(known map[string]bool) *strings.Replacer {
+	values := make([]string, 0, len(known))
+	for v := range known {
+		values = append(values, v)
+	}
+	// Longest first: of two values that begin alike, the whole one must go.
+	slices.SortFunc(values, func(a, b string) int {
+		if d := len(b) - len(a); d != 0 {
+			return d
+		}
+		return strings.Compare(a, b)
+	})
+	pairs := make([]string, 0, 2*len(values))
+	for _, v := range values {
+		pairs = append(pairs, v, Mask)
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// Redact returns s with [Mask] in place of every known value.
+func (r *Redactor) Redact(s string) string {
+	if p := r.replacer.Load(); p != nil {
+		return p.Replace(s)
+	}
+	return s
+}
+
+// Writer returns a writer that redacts each write on its own before it reaches w. Whoever writes must write whole
+// lines, as zerolog does.
+func (r *Redactor) Writer(w io.Writer) io.Writer { return redactingWriter{r, w} }
+
+type redactingWriter struct {
+	redactor *Redactor
+	below    io.Writer
+}
+
+func (w redactingWriter) Write(p []byte) (int, error) {
+	if _, err := io.WriteString(w.below, w.redactor.Redact(string(p))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
