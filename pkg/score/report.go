@@ -1,0 +1,78 @@
+package score
+
+import (
+	"slices"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+)
+
+// report collects the faults of one or more files.
+type report struct {
+	sources []*source
+	faults  fault.List
+	// more counts the faults that were not kept.
+	more int
+}
+
+func (r *report) add(f *fault.Fault) {
+	if r.full() {
+		r.more++
+		return
+	}
+	r.faults = append(r.faults, f)
+}
+
+// full says that no further fault is kept.
+func (r *report) full() bool { return len(r.faults) >= maxCollected }
+
+// errors returns how many faults that stop there are so far.
+func (r *report) errors() int {
+	n := r.more
+	for _, f := range r.faults {
+		if f.Severity == fault.Error {
+			n++
+		}
+	}
+	return n
+}
+
+// nearest returns the word that was probably meant. Among very many it does not look: that would take too long.
+func (r *report) nearest(word string, candidates []string) string {
+	const most = 200
+	if len(candidates) > most || r.full() {
+		return ""
+	}
+	return fault.Nearest(word, candidates)
+}
+
+func (r *report) source(name string) *source { return sourceOf(r.sources, name) }
+
+func sourceOf(sources []*source, name string) *source {
+	for _, s := range sources {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// done returns the faults in order of place, each once, with their source lines, and not more than [maxFaults].
+func (r *report) done() fault.List {
+	if len(r.faults) == 0 {
+		return nil
+	}
+	r.faults.Sort()
+	out := slices.CompactFunc(r.faults, func(a, b *fault.Fault) bool {
+		return a.Place == b.Place && a.Code == b.Code && a.Message == b.Message
+	})
+	if over := len(out) - maxFaults + r.more; over > 0 && len(out) > maxFaults {
+		out = append(out[:maxFaults], fault.New(fault.ScoreMore, "%d more faults are not shown", over).
+			At(fault.Place{File: out[0].Place.File}))
+	}
+	for _, f := range out {
+		if src := r.source(f.Place.File); src != nil {
+			f.Show(src.data)
+		}
+	}
+	return out
+}

@@ -1,0 +1,230 @@
+package score
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+)
+
+// rules looks at what the schema cannot say. The tree need not be valid: it looks as far as it can.
+func (v *validator) rules(root *Node) {
+	waits := map[string][]Entry{}
+	for _, c := range root.Get("containers").sorted() {
+		if before := c.Value.Get("before").sorted(); before != nil {
+			waits[c.Key] = before
+		}
+		v.mounts(c)
+	}
+	v.before(root.Get("containers").keys(), waits)
+	v.numbers(root)
+	v.resourceCycle(root, v.placeholders(root))
+}
+
+// before looks at which container waits for which.
+func (v *validator) before(names []string, waits map[string][]Entry) {
+	if len(waits) == 0 {
+		return
+	}
+	next := map[string][]string{}
+	for name, list := range waits {
+		for _, b := range list {
+			_, found := slices.BinarySearch(names, b.Key)
+			switch {
+			case b.Key == name:
+				v.fail(fault.ScoreBeforeCycle, b.Place, "the container %s waits for itself", clip(name))
+			case found:
+				next[name] = append(next[name], b.Key)
+			default:
+				v.fail(fault.ScoreBefore, b.Place, "the container %s waits for %q, which is no container of the workload", clip(name), clip(b.Key)).
+					Suggest(v.nearest(b.Key, names))
+			}
+		}
+	}
+	for _, circle := range circles(names, next) {
+		i := slices.IndexFunc(waits[circle[0]], func(e Entry) bool { return e.Key == circle[1] })
+		v.fail(fault.ScoreBeforeCycle, waits[circle[0]][i].Place, "containers wait for each other: %s", chain(circle))
+	}
+}
+
+// chain writes a circle for a message.
+func chain(circle []string) string {
+	const most = 12 // names; the message is one line
+	if len(circle) > most {
+		circle = slices.Concat(circle[:most-1], []string{"…"}, circle[len(circle)-1:])
+	}
+	return strings.Join(circle, " → ")
+}
+
+// mounts looks at the targets and contents of a container's files and volumes.
+func (v *validator) mounts(c Entry) {
+	seen := map[string]fault.Place{}
+	for _, kind := range []string{"files", "volumes"} {
+		one := strings.TrimSuffix(kind, "s")
+		for _, m := range mounts(c.Value.Get(kind)) {
+			if m.Value.Kind != Map {
+				continue
+			}
+			if m.Key == "" {
+				v.fail(fault.ScoreTarget, m.Place, "a %s of the container %s has no target", one, clip(c.Key))
+				continue
+			}
+			target := path.Clean(m.Key)
+			if first, found := seen[target]; found {
+				v.fail(fault.ScoreTarget, m.Place, "the %s target %q of the container %s is taken in line %d already",
+					one, clip(m.Key), clip(c.Key), first.Line)
+			} else {
+				seen[target] = m.Place
+			}
+			if b := m.Value.Get("binaryContent"); b != nil && b.Kind == String && !isBase64(b.Text) {
+				v.fail(fault.ScoreBase64, b.Place, "the binaryContent of %s is not base64", clip(m.Key))
+			}
+		}
+	}
+}
+
+func (v *validator) numbers(root *Node) {
+	walk(root, func(n *Node) {
+		if !finite(n) {
+			v.fail(fault.ScoreNumber, n.Place, "JSON does not have the number %s", n.Text)
+		}
+	})
+}
+
+// placeholders looks at each placeholder: is it well-formed, and is there what it points at? It returns those in params
+// that point at resources.
+func (v *validator) placeholders(root *Node) map[string][]Reference {
+	edges := map[string][]Reference{}
+	names := root.Get("resources").keys()
+	for s := range slots(root) {
+		if strings.IndexByte(s.node.Text, '$') < 0 {
+			continue
+		}
+		v.unclosed(s.node)
+		for _, r := range s.references(v.sources) {
+			v.placeholder(root, r, names)
+			if r.Use == InParams && r.Resource() != "" {
+				edges[r.Owner] = append(edges[r.Owner], r)
+			}
+		}
+	}
+	return edges
+}
+
+func (v *validator) placeholder(root *Node, r Reference, names []string) {
+	switch {
+	case slices.Contains(r.Path, "") || strings.ContainsAny(r.Raw, " \t\n"):
+		v.malformed(r)
+	case r.Path[0] == "metadata":
+		v.metadata(root, r)
+	case r.Path[0] == "resources":
+		v.resource(r, names)
+	case r.Path[0] == "environment":
+		v.fail(fault.ScoreDialectEnvironment, r.At, "${%s}: a workload does not know its environment", clip(r.Raw))
+	default:
+		v.fail(fault.ScorePlaceholder, r.At, "${%s} begins with neither metadata nor resources", clip(r.Raw)).
+			Suggest(v.nearest(r.Path[0], []string{"metadata", "resources"}))
+	}
+}
+
+// unclosed warns of a ${ that nothing closes, if it looks like a placeholder.
+func (v *validator) unclosed(n *Node) {
+	from := strings.LastIndexByte(n.Text, '}') + 1
+	for _, root := range []string{"${resources.", "${metadata."} {
+		i := strings.Index(n.Text[from:], root)
+		if i >= 0 && !strings.HasSuffix(n.Text[:from+i], "$") {
+			at := n.Place
+			if src := v.source(at.File); src != nil {
+				at = src.locator(at, n.Text).find(from + i)
+			}
+			v.fail(fault.ScoreUnclosed, at, "the placeholder is not closed and stays as it is").Warn()
+		}
+	}
+}
+
+func (v *validator) malformed(r Reference) {
+	f := v.fail(fault.ScorePlaceholder, r.At, "${%s} is not a path of keys", clip(r.Raw))
+	if plain := strings.TrimSpace(r.Raw); plain != r.Raw && plain != "" && !strings.ContainsAny(plain, " \t\n") {
+		f.Do("Write it without spaces: ${%s}.", plain)
+	}
+}
+
+func (v *validator) metadata(root *Node, r Reference) {
+	if len(r.Path) == 1 {
+		v.fail(fault.ScorePlaceholder, r.At, "${metadata} names no key").Do("Add one: ${metadata.name}.")
+		return
+	}
+	n := root.Get("metadata")
+	for i, key := range r.Path[1:] {
+		below := n.Get(key)
+		if below == nil {
+			v.fail(fault.ScoreReference, r.At, "${%s}: there is no %q in %s", clip(r.Raw), clip(key), clip(strings.Join(r.Path[:i+1], "."))).
+				Suggest(v.nearest(key, n.keys()))
+			return
+		}
+		n = below
+	}
+}
+
+func (v *validator) resource(r Reference, names []string) {
+	declared := len(r.Path) > 1 && has(names, r.Path[1])
+	switch {
+	case len(r.Path) == 1:
+		v.fail(fault.ScorePlaceholder, r.At, "${resources} names no resource")
+	case !declared:
+		f := v.fail(fault.ScoreReference, r.At, "${%s}: the workload has no resource %q", clip(r.Raw), clip(r.Path[1])).
+			Suggest(v.nearest(r.Path[1], names))
+		if len(names) == 0 {
+			f.Do("Declare it in resources.")
+		} else {
+			f.Do("Declare it in resources, or use one of %s.", listed(names))
+		}
+	case len(r.Path) == 2 && (r.Use != InVolume || !r.Whole):
+		v.fail(fault.ScorePlaceholder, r.At, "${%s} names no output", clip(r.Raw)).
+			Do("Add one: ${%s.output}. Only the source of a volume may be a whole resource.", clip(r.Raw))
+	}
+	if len(r.Path) > 3 && r.Path[2] == "outputs" {
+		v.fail(fault.ScoreDialectOutputs, r.At, "${%s}: Score has no outputs in the path", clip(r.Raw)).
+			Do("Write ${%s}.", strings.Replace(clip(r.Raw), ".outputs.", ".", 1))
+	}
+}
+
+// has says whether a sorted list has a name.
+func has(names []string, name string) bool {
+	_, found := slices.BinarySearch(names, name)
+	return found
+}
+
+// listed writes names for a message.
+func listed(names []string) string {
+	const most = 12 // names; the message is one line
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + ", …"
+	}
+	return strings.Join(names, ", ")
+}
+
+func (v *validator) resourceCycle(root *Node, edges map[string][]Reference) {
+	if len(edges) == 0 {
+		return
+	}
+	next := make(map[string][]string, len(edges))
+	for name, refs := range edges {
+		next[name] = targets(refs)
+	}
+	for _, circle := range circles(root.Get("resources").keys(), next) {
+		i := slices.IndexFunc(edges[circle[0]], func(r Reference) bool { return r.Resource() == circle[1] })
+		v.fail(fault.ScoreResourceCycle, edges[circle[0]][i].At, "resources need each other: %s", chain(circle))
+	}
+}
+
+// targets returns the names of the resources that references point at, sorted, each once.
+func targets(refs []Reference) []string {
+	var out []string
+	for _, r := range refs {
+		out = append(out, r.Resource())
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
