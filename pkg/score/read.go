@@ -21,6 +21,9 @@ func (r *report) documents(src *source) []*Node {
 		r.add(f)
 		return nil
 	}
+	if docs, ok := quickly(src); ok {
+		return docs
+	}
 	return r.parse(src)
 }
 

@@ -23,6 +23,8 @@ type source struct {
 	data []byte
 	// ascii says that characters are bytes.
 	ascii bool
+	// plain says that there is nothing but printable ASCII, spaces and newlines.
+	plain bool
 	// lines holds where each line begins as the YAML library counts lines; made when first needed.
 	lines []int
 	// exotic says that the library sees line breaks which editors do not: a lone CR, NEL, LS or PS.
@@ -36,11 +38,14 @@ type source struct {
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
 func newSource(s Source) *source {
-	src := &source{name: s.Name, data: bytes.TrimPrefix(s.Data, byteOrderMark), ascii: true}
+	src := &source{name: s.Name, data: bytes.TrimPrefix(s.Data, byteOrderMark), ascii: true, plain: true}
 	for _, c := range src.data {
-		if c >= utf8.RuneSelf {
-			src.ascii = false
-			break
+		if c < ' ' && c != '\n' || c >= 0x7f {
+			src.plain = false
+			if c >= utf8.RuneSelf {
+				src.ascii = false
+				break
+			}
 		}
 	}
 	return src
@@ -49,6 +54,16 @@ func newSource(s Source) *source {
 // index finds the beginnings of all lines.
 func (s *source) index() {
 	if s.lines != nil {
+		return
+	}
+	if s.plain {
+		s.lines = append(make([]int, 0, 1+bytes.Count(s.data, []byte{'\n'})), 0)
+		for i, c := range s.data {
+			if c == '\n' {
+				s.lines = append(s.lines, i+1)
+			}
+		}
+		s.newlines = s.lines
 		return
 	}
 	s.lines, s.newlines = []int{0}, []int{0}
