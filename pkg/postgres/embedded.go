@@ -65,7 +65,8 @@ type Embedded struct {
 // the server answers and its database exists. ctx bounds the start only; [Embedded.Stop] ends the server.
 //
 // The server listens on a unix socket in a directory that only its own user may enter and on a free port of 127.0.0.1;
-// both ask for a password made at random. A server that a killed process left behind is waited for.
+// both ask for a password made at random. Without the socket, if its path would be longer than a socket's path may be.
+// A server that a killed process left behind is waited for.
 //
 // Errors are faults: [fault.PostgresMissing], [fault.PostgresDirectory], [fault.PostgresBusy], [fault.PostgresStart].
 func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (_ *Embedded, err error) {
@@ -208,7 +209,7 @@ func (c *cluster) run(ctx context.Context, programs binaries, cfg EmbeddedConfig
 
 func (c *cluster) arguments(port int, volatile bool) []string {
 	settings := []string{
-		"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(port), "unix_socket_directories=" + c.sockets(),
+		"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(port), "unix_socket_directories=" + c.socketSetting(),
 		// What an administrator may have put into the files must not send the log elsewhere.
 		"logging_collector=off", "log_destination=stderr",
 		// Queries here are short; compiling them costs more than it saves.
@@ -226,9 +227,10 @@ func (c *cluster) arguments(port int, volatile bool) []string {
 
 func (c *cluster) url(port int, password string) string {
 	u := url.URL{Scheme: "postgres", User: url.UserPassword(superuser, password), Path: "/" + superuser}
-	socket := filepath.Join(c.sockets(), ".s.PGSQL."+strconv.Itoa(port))
-	if len(socket) <= socketPathLimit {
-		u.RawQuery = url.Values{"host": {c.sockets()}, "port": {strconv.Itoa(port)}}.Encode()
+	if c.socketFits() {
+		query := url.Values{"host": {c.sockets()}, "port": {strconv.Itoa(port)}}.Encode()
+		// Here, as for libpq, a plus sign is a plus sign and not a space.
+		u.RawQuery = strings.ReplaceAll(query, "+", "%20")
 		return u.String()
 	}
 	u.Host = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
@@ -237,9 +239,24 @@ func (c *cluster) url(port int, password string) string {
 	return u.String()
 }
 
+// socketFits says whether the path of the socket, with any port, is short enough, and can stand in a URL, where a comma
+// separates hosts.
+func (c *cluster) socketFits() bool {
+	return !strings.Contains(c.sockets(), ",") && len(filepath.Join(c.sockets(), ".s.PGSQL.65535")) <= socketPathLimit
+}
+
+// socketSetting returns the setting unix_socket_directories, which is a list: empty, or one quoted path.
+func (c *cluster) socketSetting() string {
+	if !c.socketFits() {
+		return ""
+	}
+	return `"` + strings.ReplaceAll(c.sockets(), `"`, `""`) + `"`
+}
+
 // ready waits until the server answers, and makes our database if it is not there.
 func (e *Embedded) ready(ctx context.Context) error {
-	return poll(ctx, func() (bool, error) {
+	var last error
+	err := poll(ctx, func() (bool, error) {
 		if e.process.ended() {
 			return false, fmt.Errorf("it ended: %w", e.process.err)
 		}
@@ -248,10 +265,15 @@ func (e *Embedded) ready(ctx context.Context) error {
 			return false, e.createDatabase(ctx)
 		}
 		if err != nil {
+			last = err
 			return false, nil // Starting, or recovering: the next look tells.
 		}
 		return true, conn.Close(ctx)
 	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.Join(err, last)
+	}
+	return err
 }
 
 func (e *Embedded) createDatabase(ctx context.Context) error {
