@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"text/template"
 
 	"github.com/Masterminds/sprig/v3"
@@ -63,4 +64,28 @@ func sortedValues(d map[string]any) []any {
 		values = append(values, d[k])
 	}
 	return values
+}
+
+// Piece is a piece of an output's text: plain text, or a reference to a key of a Secret if Secret is not empty.
+type Piece struct {
+	Text, Secret, Key string
+}
+
+// SplitSecrets cuts a text at the references that [SecretRef] writes. Names of Secrets have no underscore.
+func SplitSecrets(s string) []Piece {
+	var out []Piece
+	for s != "" {
+		before, rest, opened := strings.Cut(s, secretOpen)
+		inside, after, closed := strings.Cut(rest, secretClose)
+		name, key, whole := strings.Cut(inside, "_")
+		if !opened || !closed || !whole {
+			return append(out, Piece{Text: s})
+		}
+		if before != "" {
+			out = append(out, Piece{Text: before})
+		}
+		out = append(out, Piece{Secret: name, Key: key})
+		s = after
+	}
+	return out
 }

@@ -1,0 +1,362 @@
+package planner
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/score"
+	"github.com/innominatus/reconciler/pkg/secret"
+)
+
+// Action is what happens to something.
+type Action string
+
+// The actions of a plan.
+const (
+	Create  Action = "create"
+	Update  Action = "update"
+	Replace Action = "replace"
+	Delete  Action = "delete"
+	None    Action = "none"
+)
+
+// Change is what happens to one part of a workload: a container, a resource, the service or the metadata.
+type Change struct {
+	Action Action `json:"action"`
+	// Part is containers.NAME, resources.NAME, service or metadata.
+	Part string `json:"part"`
+	// Detail says in a few words what it is, for example the image or the resource's type and class.
+	Detail string `json:"detail,omitempty"`
+	// Stateful says that the change loses data.
+	Stateful bool        `json:"stateful,omitempty"`
+	Fields   []Field     `json:"fields,omitempty"`
+	At       fault.Place `json:"at,omitzero"`
+}
+
+// Field is the difference of one value.
+type Field struct {
+	// Path leads from the part to the value, dots in keys escaped.
+	Path   string `json:"path"`
+	Action Action `json:"action"`
+	// Before and After are for people: secrets are masked, long texts are counted.
+	Before   string      `json:"before,omitempty"`
+	After    string      `json:"after,omitempty"`
+	BeforeAt fault.Place `json:"beforeAt,omitzero"`
+	AfterAt  fault.Place `json:"afterAt,omitzero"`
+}
+
+// ObjectChange is what happens to one object of the target.
+type ObjectChange struct {
+	Action    Action  `json:"action"`
+	Kind      string  `json:"kind"`
+	Namespace string  `json:"namespace,omitempty"`
+	Name      string  `json:"name"`
+	Unit      Unit    `json:"unit"`
+	Fields    []Field `json:"fields,omitempty"`
+}
+
+// Changes returns the difference between two releases in the user's words. Either may be nil.
+func Changes(from, to *Release) []Change {
+	before, after := partsOf(from), partsOf(to)
+	var out []Change
+	for _, name := range union(before, after) {
+		c := Change{Part: name, Action: Update}
+		a, b := before[name], after[name]
+		switch {
+		case a == nil:
+			c.Action, c.At, c.Detail = Create, b.Place, detail(name, b)
+		case b == nil:
+			c.Action, c.At, c.Detail = Delete, a.Place, detail(name, a)
+			c.Stateful = isStateful(from, name)
+		default:
+			c.At, c.Detail = b.Place, detail(name, b)
+			c.Fields = fields(a, b)
+			if len(c.Fields) == 0 {
+				continue
+			}
+			if made(from, name) != made(to, name) {
+				c.Action, c.Stateful = Replace, isStateful(from, name)
+			}
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// made returns the identity of a part: a resource with another UID is another one.
+func made(r *Release, part string) string {
+	for _, res := range r.Resources {
+		if "resources."+res.Name == part {
+			return res.UID
+		}
+	}
+	return ""
+}
+
+func isStateful(r *Release, part string) bool {
+	return slices.ContainsFunc(r.Resources, func(res Resource) bool { return "resources."+res.Name == part && res.Stateful })
+}
+
+// partsOf cuts a release's Score document into its parts.
+func partsOf(r *Release) map[string]*score.Node {
+	parts := map[string]*score.Node{}
+	if r == nil || r.Score == nil {
+		return parts
+	}
+	for _, e := range r.Score.Entries {
+		switch e.Key {
+		case "containers", "resources":
+			for _, below := range e.Value.Entries {
+				parts[e.Key+"."+escape(below.Key)] = below.Value
+			}
+		default:
+			parts[e.Key] = e.Value
+		}
+	}
+	return parts
+}
+
+func detail(part string, n *score.Node) string {
+	switch {
+	case strings.HasPrefix(part, "resources."):
+		class := n.Get("class").Value()
+		if n.Get("class") == nil {
+			class = "default"
+		}
+		return fmt.Sprintf("%s (class %s)", n.Get("type").Value(), class)
+	case strings.HasPrefix(part, "containers."):
+		return n.Get("image").Value()
+	default:
+		return ""
+	}
+}
+
+// leaf is a scalar value below a part.
+type leaf struct {
+	text string
+	at   fault.Place
+}
+
+func fields(a, b *score.Node) []Field {
+	before, after := map[string]leaf{}, map[string]leaf{}
+	leaves(a, "", before)
+	leaves(b, "", after)
+	return compare(before, after)
+}
+
+// leaves collects the scalar values of a tree by path. Empty maps and lists count as values.
+func leaves(n *score.Node, path string, into map[string]leaf) {
+	switch {
+	case n.Kind == score.Map && len(n.Entries) > 0:
+		for _, e := range n.Entries {
+			leaves(e.Value, join(path, escape(e.Key)), into)
+		}
+	case n.Kind == score.List && len(n.Items) > 0:
+		for i, item := range n.Items {
+			leaves(item, join(path, strconv.Itoa(i)), into)
+		}
+	case n.Kind == score.Map:
+		into[path] = leaf{"{}", n.Place}
+	case n.Kind == score.List:
+		into[path] = leaf{"[]", n.Place}
+	default:
+		into[path] = leaf{n.Value(), n.Place}
+	}
+}
+
+func compare(before, after map[string]leaf) []Field {
+	var out []Field
+	for _, path := range union(before, after) {
+		a, had := before[path]
+		b, has := after[path]
+		if had && has && a.text == b.text {
+			continue
+		}
+		f := Field{Path: path, Action: Update, BeforeAt: a.at, AfterAt: b.at}
+		switch {
+		case !had:
+			f.Action = Create
+		case !has:
+			f.Action = Delete
+		}
+		f.Before, f.After = shown(path, a.text), shown(path, b.text)
+		if had && has && f.Before == f.After {
+			f.After += " (changed)"
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// telling are the last words of names whose values are shown to nobody, although a Score file holds them.
+var telling = regexp.MustCompile(`(?i)(password|passwd|secret|token|api_?key|private_?key|credentials?)$`)
+
+// shownLimit is the longest value that is shown whole, in bytes.
+const shownLimit = 200
+
+// shown returns a value as people may see it: one line, without secrets.
+func shown(path, text string) string {
+	switch {
+	case text == "":
+		return `""`
+	case strings.HasPrefix(text, tokenPrefix), telling.MatchString(path) && !strings.HasPrefix(text, "${"):
+		return secret.Mask
+	case strings.Contains(text, "\n"):
+		return fmt.Sprintf("(%d lines)", strings.Count(strings.TrimSuffix(text, "\n"), "\n")+1)
+	case len(text) > shownLimit:
+		return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:shownLimit], ""), len(text))
+	default:
+		return text
+	}
+}
+
+// ObjectChanges returns the difference between the objects of two releases. Either may be nil.
+func ObjectChanges(from, to *Release) []ObjectChange {
+	before, after := objectsOf(from), objectsOf(to)
+	var out []ObjectChange
+	for _, key := range union(before, after) {
+		a, had := before[key]
+		b, has := after[key]
+		o := b
+		if !has {
+			o = a
+		}
+		c := ObjectChange{Action: Update, Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, Unit: o.Unit}
+		switch {
+		case !had:
+			c.Action = Create
+		case !has:
+			c.Action = Delete
+		case string(a.Body) == string(b.Body) && a.Unit == b.Unit:
+			continue
+		default:
+			c.Fields = compare(bodyLeaves(a.Body), bodyLeaves(b.Body))
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func objectsOf(r *Release) map[string]Object {
+	out := map[string]Object{}
+	if r != nil {
+		for _, o := range r.Objects {
+			out[o.Key()] = o
+		}
+	}
+	return out
+}
+
+func bodyLeaves(body json.RawMessage) map[string]leaf {
+	out := map[string]leaf{}
+	var tree any
+	if err := json.Unmarshal(body, &tree); err == nil { // bodies are made by us
+		jsonLeaves(tree, "", out)
+	}
+	return out
+}
+
+// jsonLeaves collects scalars by path; items of a list are named by their name where they have one.
+func jsonLeaves(v any, path string, into map[string]leaf) {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, item := range v {
+			jsonLeaves(item, join(path, escape(k)), into)
+		}
+		if len(v) == 0 {
+			into[path] = leaf{text: "{}"}
+		}
+	case []any:
+		for i, item := range v {
+			label := strconv.Itoa(i)
+			if name, ok := asMap(item)["name"].(string); ok {
+				label = name
+			}
+			jsonLeaves(item, fmt.Sprintf("%s[%s]", path, label), into)
+		}
+		if len(v) == 0 {
+			into[path] = leaf{text: "[]"}
+		}
+	default:
+		into[path] = leaf{text: asText(v)}
+	}
+}
+
+// Summary counts changes: a part that appears or goes counts once, one that changes counts each value.
+type Summary struct {
+	Create  int `json:"create"`
+	Update  int `json:"update"`
+	Replace int `json:"replace"`
+	Delete  int `json:"delete"`
+	// Stateful counts the changes that lose data.
+	Stateful int `json:"stateful"`
+}
+
+// Add returns the sum of both.
+func (s Summary) Add(o Summary) Summary {
+	return Summary{s.Create + o.Create, s.Update + o.Update, s.Replace + o.Replace, s.Delete + o.Delete, s.Stateful + o.Stateful}
+}
+
+// String returns the counts as "+1 ~2 -1", or "no changes".
+func (s Summary) String() string {
+	if s.Create+s.Update+s.Replace+s.Delete == 0 {
+		return "no changes"
+	}
+	return fmt.Sprintf("+%d ~%d -%d", s.Create, s.Update+s.Replace, s.Delete)
+}
+
+func summarize(changes []Change) (s Summary) {
+	count := func(a Action) {
+		switch a {
+		case Create:
+			s.Create++
+		case Update:
+			s.Update++
+		case Replace:
+			s.Replace++
+		case Delete:
+			s.Delete++
+		case None:
+		}
+	}
+	for _, c := range changes {
+		if c.Stateful {
+			s.Stateful++
+		}
+		if c.Action != Update {
+			count(c.Action)
+			continue
+		}
+		for _, f := range c.Fields {
+			count(f.Action)
+		}
+	}
+	return s
+}
+
+func union[V any](a, b map[string]V) []string {
+	all := map[string]bool{}
+	for k := range a {
+		all[k] = true
+	}
+	for k := range b {
+		all[k] = true
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+// escape writes the dots of a key so that they do not look like separators.
+func escape(key string) string { return strings.ReplaceAll(key, ".", `\.`) }
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}

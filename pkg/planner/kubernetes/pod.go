@@ -1,0 +1,227 @@
+package kubernetes
+
+import (
+	"cmp"
+	"path"
+	"reflect"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/score"
+)
+
+// pod fills the Pod's specification.
+func (r *renderer) pod() {
+	d := r.Defaults
+	r.spec = corev1.PodSpec{AutomountServiceAccountToken: d.ServiceAccountToken, SecurityContext: podSecurity(d.Security)}
+	for _, name := range d.ImagePullSecrets {
+		r.spec.ImagePullSecrets = append(r.spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+	}
+	roles := r.order()
+	rendered := map[string]corev1.Container{}
+	for i := range r.w.Containers {
+		c := &r.w.Containers[i]
+		rendered[c.Name] = r.container(c, roles.of[c.Name])
+	}
+	for _, name := range roles.first {
+		r.spec.InitContainers = append(r.spec.InitContainers, rendered[name])
+	}
+	for i := range r.w.Containers {
+		if name := r.w.Containers[i].Name; roles.of[name] == regular {
+			r.spec.Containers = append(r.spec.Containers, rendered[name])
+		}
+	}
+	if len(r.spec.Containers) == 0 {
+		r.bad(fault.RenderOrder, r.w.At, "every container runs before another one, none is left to be the workload")
+	}
+	slices.SortFunc(r.spec.Volumes, func(a, b corev1.Volume) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+func (r *renderer) container(c *score.Container, role role) corev1.Container {
+	r.image(c)
+	out := corev1.Container{
+		Name: c.Name, Image: c.Image, Command: c.Command, Args: c.Args,
+		Resources: r.resources(c), SecurityContext: containerSecurity(r.Defaults.Security),
+		Env:           r.variables(c),
+		LivenessProbe: r.probe(c.Liveness), ReadinessProbe: r.probe(c.Readiness),
+	}
+	switch role {
+	case completes:
+		if c.Liveness != nil || c.Readiness != nil {
+			r.bad(fault.RenderOrder, c.At, "container %s runs to completion before another one and cannot have probes", c.Name)
+		}
+	case healthy:
+		if out.StartupProbe = startup(out); out.StartupProbe == nil {
+			r.bad(fault.RenderOrder, c.At, "container %s must be healthy before another one starts, but it has no probe that could tell", c.Name)
+		}
+		out.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
+	case started:
+		out.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
+	case regular:
+	}
+	out.VolumeMounts = append(r.files(c), r.volumes(c)...)
+	slices.SortFunc(out.VolumeMounts, func(a, b corev1.VolumeMount) int { return cmp.Compare(a.MountPath, b.MountPath) })
+	r.mountClashes(c, out.VolumeMounts)
+	return out
+}
+
+// startup returns the probe by which a sidecar counts as healthy: readiness before liveness. The kubelet starts the
+// next container once it succeeds.
+func startup(c corev1.Container) *corev1.Probe {
+	if c.ReadinessProbe != nil {
+		return c.ReadinessProbe
+	}
+	return c.LivenessProbe
+}
+
+func (r *renderer) mountClashes(c *score.Container, mounts []corev1.VolumeMount) {
+	for i := 1; i < len(mounts); i++ {
+		if path.Clean(mounts[i].MountPath) == path.Clean(mounts[i-1].MountPath) {
+			r.bad(fault.RenderMount, c.At, "container %s mounts two things at %s", c.Name, mounts[i].MountPath)
+		}
+	}
+}
+
+// image applies the platform's image policy.
+func (r *renderer) image(c *score.Container) {
+	policy := r.Defaults.Images
+	if c.Image == "." {
+		r.bad(fault.RenderImage, c.ImageAt, "the image of container %s is to be supplied at deployment, and nothing supplies it", c.Name)
+		return
+	}
+	name, digest, pinned := strings.Cut(c.Image, "@")
+	tag := ""
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name, tag = name[:i], name[i+1:]
+	}
+	switch {
+	case len(policy.Allow) > 0 && !slices.ContainsFunc(policy.Allow, func(p string) bool { return allows(p, name) }):
+		r.bad(fault.ImagePolicy, c.ImageAt, "image %s is not from a place that the platform allows", c.Image).
+			Do("Allowed here: %s.", strings.Join(policy.Allow, ", "))
+	case set(policy.RequireDigest) && (!pinned || !strings.HasPrefix(digest, "sha256:")):
+		r.bad(fault.ImagePolicy, c.ImageAt, "image %s is not pinned by digest, as the platform demands", c.Image)
+	case set(policy.DenyLatest) && !pinned && (tag == "" || tag == "latest"):
+		r.bad(fault.ImagePolicy, c.ImageAt, "image %s has no version, as the platform demands", c.Image)
+	}
+}
+
+func allows(pattern, name string) bool {
+	if below, ok := strings.CutSuffix(pattern, "/**"); ok {
+		return strings.HasPrefix(name, below+"/")
+	}
+	matched, _ := path.Match(pattern, name) // patterns are checked when the platform is loaded
+	return matched
+}
+
+func set(b *bool) bool { return b != nil && *b }
+
+func (r *renderer) resources(c *score.Container) corev1.ResourceRequirements {
+	limits := platform.Resources{CPU: c.Limits.CPU, Memory: c.Limits.Memory}
+	requests := platform.Resources{CPU: c.Requests.CPU, Memory: c.Requests.Memory}
+	out := corev1.ResourceRequirements{
+		Limits:   r.quantities(c, orDefault(limits, r.Defaults.Limits)),
+		Requests: r.quantities(c, orDefault(requests, r.Defaults.Requests)),
+	}
+	for name, request := range out.Requests {
+		limit, limited := out.Limits[name]
+		if !limited || request.Cmp(limit) <= 0 {
+			continue
+		}
+		// A default must not contradict what the file says: it gives way.
+		said := map[corev1.ResourceName]string{corev1.ResourceCPU: requests.CPU, corev1.ResourceMemory: requests.Memory}
+		if said[name] == "" {
+			out.Requests[name] = limit
+		} else if r.limitSaid(c, name) {
+			r.bad(fault.RenderResources, c.At, "container %s requests %s of %s, more than its limit of %s", c.Name, &request, name, &limit)
+		} else {
+			out.Limits[name] = request
+		}
+	}
+	return out
+}
+
+func (r *renderer) limitSaid(c *score.Container, name corev1.ResourceName) bool {
+	if name == corev1.ResourceCPU {
+		return c.Limits.CPU != ""
+	}
+	return c.Limits.Memory != ""
+}
+
+func orDefault(own, otherwise platform.Resources) platform.Resources {
+	return platform.Resources{CPU: cmp.Or(own.CPU, otherwise.CPU), Memory: cmp.Or(own.Memory, otherwise.Memory)}
+}
+
+func (r *renderer) quantities(c *score.Container, from platform.Resources) corev1.ResourceList {
+	out := corev1.ResourceList{}
+	for name, text := range map[corev1.ResourceName]string{corev1.ResourceCPU: from.CPU, corev1.ResourceMemory: from.Memory} {
+		if text == "" {
+			continue
+		}
+		q, err := resource.ParseQuantity(text)
+		if err != nil {
+			r.bad(fault.RenderResources, c.At, "%s %q of container %s is not a quantity that Kubernetes knows", name, text, c.Name)
+		}
+		out[name] = q
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+func (r *renderer) probe(p *score.Probe) *corev1.Probe {
+	if p == nil {
+		return nil
+	}
+	// Kubernetes takes one handler. Where both are given the specification's reference prefers exec, which needs no
+	// network.
+	if p.Exec != nil {
+		if p.HTTPGet != nil {
+			r.bad(fault.RenderProbe, p.At, "Kubernetes runs one check per probe: exec is used, httpGet is left out").Warn()
+		}
+		return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: p.Exec.Command}}}
+	}
+	get := &corev1.HTTPGetAction{
+		Path: p.HTTPGet.Path, Port: intstr.FromInt(p.HTTPGet.Port), Host: p.HTTPGet.Host,
+		Scheme: corev1.URIScheme(p.HTTPGet.Scheme),
+	}
+	for _, h := range p.HTTPGet.Headers {
+		get.HTTPHeaders = append(get.HTTPHeaders, corev1.HTTPHeader{Name: h.Name, Value: h.Value})
+	}
+	return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: get}}
+}
+
+func podSecurity(s platform.Security) *corev1.PodSecurityContext {
+	out := &corev1.PodSecurityContext{
+		RunAsNonRoot: s.RunAsNonRoot, RunAsUser: s.RunAsUser, RunAsGroup: s.RunAsGroup, FSGroup: s.FSGroup,
+	}
+	if s.Seccomp != "" {
+		out.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileType(s.Seccomp)}
+	}
+	if reflect.ValueOf(*out).IsZero() {
+		return nil
+	}
+	return out
+}
+
+func containerSecurity(s platform.Security) *corev1.SecurityContext {
+	out := &corev1.SecurityContext{
+		AllowPrivilegeEscalation: s.AllowPrivilegeEscalation, ReadOnlyRootFilesystem: s.ReadOnlyRootFilesystem,
+	}
+	if len(s.DropCapabilities) > 0 {
+		out.Capabilities = &corev1.Capabilities{}
+		for _, c := range s.DropCapabilities {
+			out.Capabilities.Drop = append(out.Capabilities.Drop, corev1.Capability(c))
+		}
+	}
+	if reflect.ValueOf(*out).IsZero() {
+		return nil
+	}
+	return out
+}

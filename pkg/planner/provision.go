@@ -1,0 +1,243 @@
+package planner
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/platform/recipe"
+	"github.com/innominatus/reconciler/pkg/score"
+)
+
+// uid identifies a resource in its environment.
+func uid(workload string, r score.Resource) string {
+	if r.ID != "" {
+		return fmt.Sprintf("%s.%s#%s", r.Type, r.Class, r.ID)
+	}
+	return fmt.Sprintf("%s.%s#%s.%s", r.Type, r.Class, workload, r.Name)
+}
+
+// provision fulfils one resource and keeps its outputs and objects.
+func (b *builder) provision(r score.Resource) {
+	p := b.provisioner(r)
+	if p == nil {
+		return
+	}
+	id := uid(b.w.Name, r)
+	params, ok := b.params(r, p, id)
+	if !ok {
+		return
+	}
+	out := Resource{UID: id, Name: r.Name, Type: r.Type, Class: r.Class, ID: r.ID, Provisioner: p.URI, At: r.At}
+	result, ok := b.evaluate(r, p, &out, params)
+	if !ok {
+		return
+	}
+	for _, name := range p.ExpectedOutputs {
+		if _, given := result.Outputs[name]; !given && p.Kind() == "template" {
+			b.bad(fault.ResourceOutputs, r.At, "provisioner %s gives no output %q for resource %s", p.URI, name, r.Name)
+		}
+	}
+	unit := UnitApplication
+	if r.ID != "" || (p.Recipe != nil && p.Recipe.Sharing) {
+		unit = UnitShared
+	}
+	out.Stateful = stateful(p, result.Manifests)
+	out.Params = b.masked(params)
+	b.keepSecrets(result.Manifests)
+	b.outputs[r.Name] = b.hideOutputs(r.Name, result.Outputs)
+	out.Outputs = display(b.outputs[r.Name])
+	b.release.Resources = append(b.release.Resources, out)
+	if len(result.State) > 0 {
+		b.release.Hidden.States[id] = result.State
+	}
+	for _, tree := range result.Manifests {
+		b.objects = append(b.objects, objectSource{tree: tree, resource: &out, unit: unit, at: r.At})
+	}
+}
+
+// provisioner finds who fulfils a resource, and refuses one that differs from who made it.
+func (b *builder) provisioner(r score.Resource) *platform.Provisioner {
+	p := b.Platform.Provisioner(r.Type, r.Class, r.ID)
+	if p == nil {
+		b.bad(fault.ResourceType, r.TypeAt, "no provisioner fulfils resource %s of type %s, class %s", r.Name, r.Type, r.Class).
+			Suggest(fault.Nearest(r.Type, b.Platform.Types()))
+		return nil
+	}
+	stored, made := b.Stored[uid(b.w.Name, r)]
+	if made && !stored.Deleted && stored.Provisioner != p.URI {
+		b.bad(fault.ResourceOtherMaker, r.TypeAt, "resource %s was made by %s and would now be made by %s", r.Name, stored.Provisioner, p.URI)
+		return nil
+	}
+	return p
+}
+
+// params resolves a resource's params and checks that the provisioner knows them. A shared resource without params takes
+// those of the application that describes it.
+func (b *builder) params(r score.Resource, p *platform.Provisioner, id string) (map[string]any, bool) {
+	before := len(b.faults)
+	params := map[string]any{}
+	if r.Params != nil {
+		for _, e := range r.Params.Entries {
+			if !p.Allows(e.Key) {
+				b.bad(fault.ResourceParam, e.Place, "provisioner of resource %s has no param %q", r.Name, e.Key).
+					Suggest(fault.Nearest(e.Key, p.SupportedParams)).
+					Do("Its params are %s.", orNone(p.SupportedParams))
+				continue
+			}
+			params[e.Key] = b.tree(e.Value)
+		}
+	}
+	stored, made := b.Stored[id]
+	if r.ID == "" || !made || stored.Deleted || stored.DescribedBy == b.w.Name {
+		return params, len(b.faults) == before
+	}
+	var others map[string]any
+	if err := json.Unmarshal(stored.Params, &others); err != nil || len(others) == 0 {
+		return params, len(b.faults) == before
+	}
+	if len(params) == 0 {
+		return others, len(b.faults) == before
+	}
+	if own, _ := json.Marshal(params); !bytes.Equal(own, stored.Params) {
+		b.bad(fault.ResourceShared, r.At, "resource %s (id %s) has other params in workload %s", r.Name, r.ID, stored.DescribedBy)
+	}
+	return params, len(b.faults) == before
+}
+
+// tree turns a node into plain values with placeholders in strings resolved.
+func (b *builder) tree(n *score.Node) any {
+	switch n.Kind {
+	case score.Map:
+		out := make(map[string]any, len(n.Entries))
+		for _, e := range n.Entries {
+			out[e.Key] = b.tree(e.Value)
+		}
+		return out
+	case score.List:
+		out := make([]any, len(n.Items))
+		for i, item := range n.Items {
+			out[i] = b.tree(item)
+		}
+		return out
+	case score.String:
+		return b.text(n.Text, n.Place)
+	default:
+		return plain(n)
+	}
+}
+
+// plain returns the Go value of a node without looking for placeholders.
+func plain(n *score.Node) any {
+	if n == nil {
+		return nil
+	}
+	var v any
+	if err := json.Unmarshal(n.Canonical(), &v); err != nil {
+		return n.Text // canonical JSON always parses
+	}
+	return whole(v)
+}
+
+// whole turns numbers without a fraction into integers, so that templates print 8080 and not 8080.0 or 8.08e+03.
+func whole(v any) any {
+	switch v := v.(type) {
+	case float64:
+		if i := int(v); float64(i) == v {
+			return i
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = whole(v[k])
+		}
+	case []any:
+		for i := range v {
+			v[i] = whole(v[i])
+		}
+	}
+	return v
+}
+
+func plainMap(n *score.Node) map[string]any {
+	m, _ := plain(n).(map[string]any)
+	return m
+}
+
+func (b *builder) evaluate(r score.Resource, p *platform.Provisioner, out *Resource, params map[string]any) (*recipe.Result, bool) {
+	if p.Kind() == "static" {
+		outputs, err := p.StaticOutputs()
+		if err != nil {
+			b.bad(fault.ResourceProvision, r.At, "resource %s: %w", r.Name, err)
+			return nil, false
+		}
+		if p.Type == "environment" {
+			for k, v := range b.Environment.Variables {
+				outputs[k] = v
+			}
+		}
+		return &recipe.Result{Outputs: outputs}, true
+	}
+	stored := b.Stored[out.UID]
+	incarnation := max(stored.Incarnation, 1)
+	if stored.Deleted {
+		incarnation, stored.State = stored.Incarnation+1, nil
+	}
+	identity := fmt.Sprintf("%s %s %d", b.Environment.Name, out.UID, incarnation)
+	result, err := p.Recipe.Run(recipe.Input{
+		Uid: out.UID, Guid: recipe.UUID([16]byte(b.Secrets.Derive("guid " + identity)[:16])),
+		Type: r.Type, Class: r.Class, Id: r.ID, Params: params, Metadata: plainMap(r.Metadata),
+		State: stored.State, Shared: b.shared(), SourceWorkload: b.w.Name, WorkloadMetadata: plainMap(b.w.Metadata),
+		WorkloadServices: b.services, Namespace: b.Environment.Namespace, Seed: [32]byte(b.Secrets.Derive("random " + identity)),
+	})
+	if err != nil {
+		b.provisionFault(r, err)
+		return nil, false
+	}
+	if p.Recipe.Sharing {
+		b.release.Hidden.Shared = result.Shared
+	}
+	return result, true
+}
+
+func (b *builder) shared() map[string]any {
+	if b.release.Hidden.Shared != nil {
+		return b.release.Hidden.Shared
+	}
+	return b.Shared
+}
+
+func (b *builder) provisionFault(r score.Resource, err error) {
+	if shape, ok := errors.AsType[*recipe.ShapeError](err); ok {
+		at := r.At
+		if n := r.Params.Lookup(shape.Path[1:]...); shape.Path[0] == "params" && n != nil {
+			at = n.Place
+		}
+		b.bad(fault.ResourceShape, at, "resource %s: %w", r.Name, err)
+		return
+	}
+	b.bad(fault.ResourceProvision, r.At, "resource %s: %w", r.Name, err)
+}
+
+// stateful says whether deleting a resource with these objects loses data.
+func stateful(p *platform.Provisioner, manifests []map[string]any) bool {
+	if p.Stateful != nil {
+		return *p.Stateful
+	}
+	return slices.ContainsFunc(manifests, func(m map[string]any) bool {
+		spec, _ := m["spec"].(map[string]any)
+		claims, _ := spec["volumeClaimTemplates"].([]any)
+		return m["kind"] == "PersistentVolumeClaim" || len(claims) > 0
+	})
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
