@@ -26,9 +26,3 @@ var targetDialect = map[string]foreign{
 	"target": {code: fault.ScoreUnknownKey,
 		remedy: "Remove it: in the map form the key is the target."},
 }
-
-// dialectCodes are the codes that [Fix] rewrites.
-var dialectCodes = []fault.Code{
-	fault.ScoreDialectVariables, fault.ScoreDialectParams, fault.ScoreDialectPorts, fault.ScoreDialectPlatform,
-	fault.ScoreDialectOutputs,
-}

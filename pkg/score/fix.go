@@ -1,0 +1,282 @@
+package score
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+)
+
+// Change is something that [Fix] rewrote.
+type Change struct {
+	Code fault.Code  // of the fault that it removes
+	At   fault.Place // in the file as it was
+	// Text says what was done, in a few words.
+	Text string
+}
+
+// Fix rewrites what the innominatus dialect writes differently from Score. It edits the text: comments, order,
+// formatting and everything else stay byte for byte.
+//
+//   - env becomes variables, properties becomes params; numbers and booleans in variables are quoted
+//   - ports of a container move to service.ports
+//   - environment and workflows are commented out, with a note
+//   - ${resources.name.outputs.key} becomes ${resources.name.key}
+//
+// What it cannot rewrite without doubt it leaves as it is: the result is read again, and an edit whose result is not
+// exactly what was meant is not made. faults are those of the result; applying Fix to it changes nothing.
+func Fix(src Source) (fixed []byte, changes []Change, faults fault.List) {
+	r := &report{}
+	s := newSource(src)
+	docs := r.scoreDocuments(s)
+	edits := plan(s, docs)
+	if out, made := apply(s, docs, edits); len(made) > 0 {
+		mark := len(src.Data) - len(s.data)
+		fixed = append(slices.Clone(src.Data[:mark]), out...)
+		for _, e := range made {
+			changes = append(changes, e.change)
+		}
+	} else {
+		fixed = src.Data
+	}
+	_, faults = Load(Source{Name: src.Name, Data: fixed})
+	return fixed, changes, faults
+}
+
+// edit is a change of the text, and the same change of the tree, by which the result is checked.
+type edit struct {
+	cuts   []cut
+	change Change
+	mutate func(copies)
+}
+
+// cut replaces a part of the text.
+type cut struct {
+	from, to int
+	text     string
+}
+
+// copies holds a copy of each node of a tree, which may be changed. Shared nodes have one copy, for a change of the
+// text that they come from changes them everywhere.
+type copies map[*Node]*Node
+
+func (c copies) of(n *Node) *Node {
+	if n == nil {
+		return nil
+	}
+	if out, ok := c[n]; ok {
+		return out
+	}
+	out := &Node{Kind: n.Kind, Text: n.Text, Place: n.Place}
+	c[n] = out
+	for _, e := range n.Entries {
+		e.Value = c.of(e.Value)
+		out.Entries = append(out.Entries, e)
+	}
+	for _, item := range n.Items {
+		out.Items = append(out.Items, c.of(item))
+	}
+	return out
+}
+
+func (c copies) rename(n *Node, from, to string) {
+	if e := c.of(n).entry(from); e != nil {
+		e.Key = to
+	}
+}
+
+func (c copies) remove(n *Node, key string) {
+	m := c.of(n)
+	m.Entries = slices.DeleteFunc(m.Entries, func(e Entry) bool { return e.Key == key })
+}
+
+// maxTries is up to how many edits are tried one by one when all together do not give what was meant; each try reads
+// the whole file.
+const maxTries = 50
+
+// apply makes the edits that give what was meant: all of them, or else those that do so one after the other.
+func apply(src *source, docs []*Node, edits []edit) ([]byte, []edit) {
+	if len(edits) == 0 {
+		return nil, nil
+	}
+	if out := cutAll(src.data, edits); asMeant(src, docs, edits, out) {
+		return out, edits
+	}
+	if len(edits) > maxTries {
+		return nil, nil
+	}
+	var made []edit
+	var best []byte
+	for _, e := range edits {
+		try := append(slices.Clone(made), e)
+		if out := cutAll(src.data, try); asMeant(src, docs, try, out) {
+			made, best = try, out
+		}
+	}
+	return best, made
+}
+
+// cutAll returns the text with all cuts, or nil when they overlap.
+func cutAll(data []byte, edits []edit) []byte {
+	var all []cut
+	for _, e := range edits {
+		all = append(all, e.cuts...)
+	}
+	slices.SortStableFunc(all, func(a, b cut) int { return cmp.Or(a.from-b.from, a.to-b.to) })
+	var out []byte
+	at := 0
+	for _, c := range all {
+		if c.from < at {
+			return nil
+		}
+		out = append(append(out, data[at:c.from]...), c.text...)
+		at = c.to
+	}
+	return append(out, data[at:]...)
+}
+
+// asMeant says whether the text after the edits reads as the documents after the same edits.
+func asMeant(src *source, docs []*Node, edits []edit, out []byte) bool {
+	if out == nil || len(out) > maxSize {
+		return false
+	}
+	c := copies{}
+	for _, d := range docs {
+		c.of(d)
+	}
+	for _, e := range edits {
+		e.mutate(c)
+	}
+	r := &report{}
+	got := r.scoreDocuments(newSource(Source{Name: src.name, Data: out}))
+	if len(got) != len(docs) {
+		return false
+	}
+	for i, d := range docs {
+		if !bytes.Equal(got[i].Canonical(), c.of(d).Canonical()) {
+			return false
+		}
+	}
+	return true
+}
+
+// plan finds the edits of all documents. Positions are those of the text as it is.
+func plan(src *source, docs []*Node) []edit {
+	p := planner{src: src, newline: "\n"}
+	if bytes.Contains(src.data, []byte("\r\n")) {
+		p.newline = "\r\n"
+	}
+	for _, d := range docs {
+		if d != nil && d.Kind == Map {
+			p.document(d)
+		}
+	}
+	return p.edits
+}
+
+type planner struct {
+	src     *source
+	newline string
+	edits   []edit
+}
+
+func (p *planner) document(root *Node) {
+	for _, c := range root.Get("containers").sorted() {
+		p.rename(c.Value, "env", "variables", fault.ScoreDialectVariables)
+		p.quote(c.Value.Get("env"))
+		p.quote(c.Value.Get("variables"))
+	}
+	for _, r := range root.Get("resources").sorted() {
+		p.rename(r.Value, "properties", "params", fault.ScoreDialectParams)
+	}
+	for _, key := range []string{"environment", "workflows"} {
+		p.commentOut(root, key)
+	}
+	p.outputs(root)
+	p.ports(root)
+}
+
+// rename changes a key, if the new one is not there yet.
+func (p *planner) rename(n *Node, from, to string, code fault.Code) {
+	e := n.entry(from)
+	if e == nil || n.entry(to) != nil || e.Value.Kind != Map {
+		return
+	}
+	at, ok := p.src.find(e.Place)
+	if !ok {
+		return
+	}
+	if bytes.HasPrefix(p.src.data[at:], []byte(`"`)) || bytes.HasPrefix(p.src.data[at:], []byte(`'`)) {
+		at++
+	}
+	if !bytes.HasPrefix(p.src.data[at:], []byte(from)) {
+		return
+	}
+	p.edits = append(p.edits, edit{
+		cuts:   []cut{{at, at + len(from), to}},
+		change: Change{code, e.Place, from + " is now " + to},
+		mutate: func(c copies) { c.rename(n, from, to) },
+	})
+}
+
+// quote puts numbers and booleans of variables into quotes.
+func (p *planner) quote(variables *Node) {
+	if variables == nil || variables.Kind != Map {
+		return
+	}
+	for _, e := range variables.Entries {
+		v := e.Value
+		if v.Kind != Bool && v.Kind != Int && v.Kind != Float {
+			continue
+		}
+		raw := p.src.raw(v.Place)
+		at, ok := p.src.find(v.Place)
+		if kind, text := resolvePlain(raw); !ok || kind != v.Kind || text != v.Text || !p.follows(e.Place, at) {
+			continue
+		}
+		p.edits = append(p.edits, edit{
+			cuts:   []cut{{at, at, `"`}, {at + len(raw), at + len(raw), `"`}},
+			change: Change{fault.ScoreType, v.Place, "quoted " + clip(raw)},
+			mutate: func(c copies) { c.of(v).Kind, c.of(v).Text = String, raw },
+		})
+	}
+}
+
+// follows says whether between a key and the value at an offset there is nothing but the colon: no anchor, no tag, and
+// the value is not one that stands elsewhere.
+func (p *planner) follows(key fault.Place, at int) bool {
+	from, ok := p.src.find(key)
+	if !ok || from >= at {
+		return false
+	}
+	between := strings.TrimRight(string(p.src.data[from:at]), " ")
+	return strings.HasSuffix(between, ":") && !strings.Contains(between, "\n")
+}
+
+// outputs takes "outputs." out of placeholders.
+func (p *planner) outputs(root *Node) {
+	seen := map[int]bool{}
+	for s := range slots(root) {
+		for _, r := range s.references([]*source{p.src}) {
+			at, ok := p.src.find(r.At)
+			if !ok || len(r.Path) < 4 || r.Path[0] != "resources" || r.Path[2] != "outputs" ||
+				!bytes.HasPrefix(p.src.data[at:], []byte(opening+r.Raw+"}")) {
+				continue
+			}
+			before, after, found := strings.Cut(r.Raw, ".outputs.")
+			if !found || seen[at] {
+				continue
+			}
+			seen[at] = true
+			from := at + len(opening) + len(before) + 1
+			node, old, now := s.node, opening+r.Raw+"}", opening+before+"."+after+"}"
+			p.edits = append(p.edits, edit{
+				cuts:   []cut{{from, from + len("outputs."), ""}},
+				change: Change{fault.ScoreDialectOutputs, r.At, old + " is now " + now},
+				mutate: func(c copies) { c.of(node).Text = strings.Replace(c.of(node).Text, old, now, 1) },
+			})
+		}
+	}
+}
