@@ -20,10 +20,7 @@ func Load(base Source, overrides ...Source) ([]*Workload, fault.List) {
 	}
 	var out []*Workload
 	for i, doc := range docs {
-		if doc == nil {
-			continue
-		}
-		if r.valid(doc) {
+		if doc != nil && r.valid(doc) && !r.broken[doc] {
 			out = append(out, build(doc, i, r.sources))
 		}
 	}
@@ -42,18 +39,18 @@ func Restore(root *Node, document int) (*Workload, fault.List) {
 
 // valid looks at a tree and says whether nothing stops there.
 func (r *report) valid(root *Node) bool {
-	before := r.errors()
+	before := r.stopping
 	v := &validator{report: r}
 	v.check(workloadRule, root)
 	if root.Kind == Map {
 		v.rules(root)
 	}
-	return r.errors() == before
+	return r.stopping == before
 }
 
 // scoreDocuments returns the documents of a file by number; those that are not Score are nil.
 func (r *report) scoreDocuments(src *source) []*Node {
-	before := r.errors()
+	before := r.stopping
 	docs := r.documents(src)
 	found, kind := 0, ""
 	for i, doc := range docs {
@@ -71,7 +68,7 @@ func (r *report) scoreDocuments(src *source) []*Node {
 			found++
 		}
 	}
-	if found == 0 && r.errors() == before {
+	if found == 0 && r.stopping == before {
 		f := fault.New(fault.ScoreNone, "the file has no Score document").At(fault.Place{File: src.name})
 		if kind != "" {
 			f.Do("The file has only documents with a kind, such as %s; a Score document has none.", clip(kind))
@@ -97,9 +94,17 @@ func (r *report) override(name string, docs []*Node, overrides []Source) []*Node
 	for _, o := range overrides {
 		src := newSource(o)
 		r.sources = append(r.sources, src)
+		before := r.stopping
 		over := r.single(src)
-		if over != nil && count == 1 {
+		if count != 1 {
+			continue
+		}
+		broken := r.broken[docs[target]] || r.stopping > before
+		if over != nil {
 			docs[target] = merge(docs[target], over)
+		}
+		if broken {
+			r.breaks(docs[target])
 		}
 	}
 	if count != 1 {

@@ -73,7 +73,11 @@ func (r *report) parse(src *source) []*Node {
 			r.add(syntaxFault(src, err))
 			return out
 		}
+		before := r.stopping
 		out = append(out, b.document(&doc))
+		if r.stopping > before {
+			r.breaks(out[len(out)-1])
+		}
 		if b.spent > maxNodes {
 			return out
 		}

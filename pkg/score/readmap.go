@@ -28,6 +28,7 @@ func (b *builder) scalar(out *Node, n *yaml.Node) {
 	case want == kind, want == Float && kind == Int:
 		out.Kind, out.Text = want, text
 	default:
+		out.Kind, out.Text = String, n.Value
 		b.add(fault.New(fault.ScoreSyntax, "%q cannot be read as %s", clip(n.Value), n.ShortTag()).At(out.Place))
 	}
 }

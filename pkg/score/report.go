@@ -10,11 +10,17 @@ import (
 type report struct {
 	sources []*source
 	faults  fault.List
-	// more counts the faults that were not kept.
-	more int
+	// more counts the faults that were not kept; stopping counts all that stop, kept or not.
+	more, stopping int
+	// broken holds the documents that could not be read without faults; they are looked at, but never returned.
+	broken map[*Node]bool
 }
 
+// add keeps a fault. Whether it is a warning must be known by then.
 func (r *report) add(f *fault.Fault) {
+	if f.Severity == fault.Error {
+		r.stopping++
+	}
 	if r.full() {
 		r.more++
 		return
@@ -25,15 +31,12 @@ func (r *report) add(f *fault.Fault) {
 // full says that no further fault is kept.
 func (r *report) full() bool { return len(r.faults) >= maxCollected }
 
-// errors returns how many faults that stop there are so far.
-func (r *report) errors() int {
-	n := r.more
-	for _, f := range r.faults {
-		if f.Severity == fault.Error {
-			n++
-		}
+// breaks marks a document as broken.
+func (r *report) breaks(doc *Node) {
+	if r.broken == nil {
+		r.broken = map[*Node]bool{}
 	}
-	return n
+	r.broken[doc] = true
 }
 
 // nearest returns the word that was probably meant. Among very many it does not look: that would take too long.
@@ -71,7 +74,7 @@ func (r *report) done() fault.List {
 	}
 	for _, f := range out {
 		if src := r.source(f.Place.File); src != nil {
-			f.Show(src.data)
+			f.Show(src.shown())
 		}
 	}
 	return out

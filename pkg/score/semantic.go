@@ -138,7 +138,7 @@ func (v *validator) unclosed(n *Node) {
 			if src := v.source(at.File); src != nil {
 				at = src.locator(at, n.Text).find(from + i)
 			}
-			v.fail(fault.ScoreUnclosed, at, "the placeholder is not closed and stays as it is").Warn()
+			v.warn(fault.ScoreUnclosed, at, "the placeholder is not closed and stays as it is")
 		}
 	}
 }

@@ -2,6 +2,7 @@ package score
 
 import (
 	"bytes"
+	"slices"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -49,6 +50,22 @@ func newSource(s Source) *source {
 		}
 	}
 	return src
+}
+
+// shown returns the text for excerpts: each byte that is not UTF-8 is a question mark, so that columns stay right.
+func (s *source) shown() []byte {
+	if s.ascii || utf8.Valid(s.data) {
+		return s.data
+	}
+	out := slices.Clone(s.data)
+	for i := 0; i < len(out); {
+		r, size := utf8.DecodeRune(out[i:])
+		if r == utf8.RuneError && size == 1 {
+			out[i] = '?'
+		}
+		i += size
+	}
+	return out
 }
 
 // index finds the beginnings of all lines.

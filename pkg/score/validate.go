@@ -42,6 +42,10 @@ func (v *validator) fail(code fault.Code, at fault.Place, format string, args ..
 	return f
 }
 
+func (v *validator) warn(code fault.Code, at fault.Place, format string, args ...any) {
+	v.add(fault.New(code, format, args...).At(at).Warn())
+}
+
 // below looks at a value under a key.
 func (v *validator) below(r *rule, key string, n *Node) {
 	v.path = append(v.path, clip(key))
@@ -54,7 +58,7 @@ func (v *validator) check(r *rule, n *Node) {
 		return
 	}
 	if r.list != nil && n.Kind == List {
-		v.fail(fault.ScoreDeprecated, n.Place, "%s is written as a list, which is deprecated", v.name()).Warn()
+		v.warn(fault.ScoreDeprecated, n.Place, "%s is written as a list, which is deprecated", v.name())
 		r = r.list
 	}
 	switch {
