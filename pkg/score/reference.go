@@ -150,9 +150,41 @@ type Outputs func(Resource) (names []string, known bool)
 // CheckReferences looks at each ${resources.name.output} of the workload and tells about outputs that the resource's
 // provisioner does not give.
 func (w *Workload) CheckReferences(outputs Outputs) fault.List {
-	r := report{sources: w.sources}
+	r := &report{sources: w.sources}
+	r.outputs(w, w.References(), outputs)
+	return r.done()
+}
+
+// CheckFile looks at the placeholders of a file that a container names as a source and that is to be expanded. It
+// returns them, with places in that file, and all that is wrong with them; outputs may be nil.
+func (w *Workload) CheckFile(file Source, container string, outputs Outputs) ([]Reference, fault.List) {
+	src := newSource(file)
+	r := &report{sources: []*source{src}}
+	if f := refuse(src); f != nil {
+		r.add(f)
+		return nil, r.done()
+	}
+	var refs []Reference
+	v := &validator{report: r}
+	names := w.Root.Get("resources").keys()
+	for _, p := range Parse(string(src.data)) {
+		if p.Path == nil {
+			continue
+		}
+		ref := Reference{Path: p.Path, Raw: p.Raw, Use: InFile, Owner: container, At: src.at(p.Offset)}
+		refs = append(refs, ref)
+		v.placeholder(w.Root, ref, names)
+	}
+	if outputs != nil {
+		r.outputs(w, slices.Values(refs), outputs)
+	}
+	return refs, r.done()
+}
+
+// outputs looks at references whose resource is declared.
+func (r *report) outputs(w *Workload, refs iter.Seq[Reference], outputs Outputs) {
 	known := map[string][]string{}
-	for ref := range w.References() {
+	for ref := range refs {
 		res, ok := w.Resource(ref.Resource())
 		if !ok || len(ref.Output()) == 0 {
 			continue
@@ -169,7 +201,6 @@ func (w *Workload) CheckReferences(outputs Outputs) fault.List {
 			r.add(noOutput(ref, res, output, names))
 		}
 	}
-	return r.done()
 }
 
 func noOutput(ref Reference, res Resource, output string, names []string) *fault.Fault {
