@@ -27,7 +27,8 @@ CREATE TABLE jobs (
   key          text        NOT NULL,
   dedupe       text,
   worker       text,
-  cancel_why   text,
+  -- Why it was put off or cancelled, in a person's or a handler's words.
+  note         text,
   retry_of     bigint,
   created_at   timestamptz NOT NULL DEFAULT now(),
   started_at   timestamptz,
@@ -65,7 +66,7 @@ CREATE TABLE job_history (
   key          text        NOT NULL,
   dedupe       text,
   worker       text,
-  cancel_why   text,
+  note         text,
   failures     jsonb       NOT NULL,
   args         jsonb       NOT NULL,
   PRIMARY KEY (id, finished_at)

@@ -1,0 +1,241 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+)
+
+const (
+	// reapLimit bounds how many abandoned jobs one look takes over.
+	reapLimit = 100
+	// pruneLimit bounds one deletion of old history, so that its locks are short.
+	pruneLimit = 1000
+	// sweepTimeout bounds one turn of maintenance.
+	sweepTimeout = 30 * time.Second
+	// strandedLimit bounds how many keys one sweep repairs.
+	strandedLimit = 100
+)
+
+// beat renews the leases of all held jobs in one statement, at once when a job was cancelled or superseded.
+func (w *worker) beat(ctx context.Context) {
+	timer := time.NewTimer(w.q.vary(w.q.cfg.Heartbeat))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-w.beatNow:
+		}
+		next := w.q.vary(w.q.cfg.Heartbeat)
+		if err := w.renew(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn().Err(err).Msg("heartbeat failed")
+			next = min(next, w.q.vary(errorPause))
+		}
+		timer.Reset(next)
+	}
+}
+
+// beaten is what sqlBeat says about one lease.
+type beaten struct {
+	ID                            int64
+	Held, Extended, Cancel, Newer bool
+}
+
+func (w *worker) renew(ctx context.Context) error {
+	jobs := map[int64]*held{}
+	var ids, tokens []int64
+	for _, h := range w.holding() {
+		jobs[h.job.ID] = h
+		ids, tokens = append(ids, h.job.ID), append(tokens, h.job.Token)
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.q.cfg.Heartbeat)
+	defer cancel()
+	validUntil := w.validFrom(time.Now())
+	rows, err := w.beatPool.Query(ctx, sqlBeat, ids, tokens, w.q.cfg.Lease.Microseconds())
+	if err != nil {
+		return fmt.Errorf("renew %d leases: %w", len(ids), err)
+	}
+	answers, err := pgx.CollectRows(rows, pgx.RowToStructByName[beaten])
+	if err != nil {
+		return fmt.Errorf("renew %d leases: %w", len(ids), err)
+	}
+	for _, b := range answers {
+		w.renewed(jobs[b.ID], b, validUntil)
+	}
+	return nil
+}
+
+func (w *worker) renewed(h *held, b beaten, validUntil time.Time) {
+	w.mu.Lock()
+	if b.Extended {
+		h.validUntil = validUntil
+	}
+	// A job on its way to its end may be gone already; who ends it will see.
+	ending := h.settling || h.job.finishing.Load()
+	w.mu.Unlock()
+	if !b.Held {
+		if !ending {
+			w.log.Warn().Int64("job", h.job.ID).Str("key", h.job.Key).Msg("lease lost: another worker has the job")
+			h.lose()
+		}
+		return
+	}
+	if b.Cancel {
+		h.cancel(ErrCancelled)
+	}
+	if b.Newer {
+		h.job.supersede()
+	}
+}
+
+// watch stops jobs whose lease could not be renewed in time, by this machine's own clock: when the database cannot be
+// asked, nobody else tells us that another worker may have taken over.
+func (w *worker) watch(ctx context.Context) {
+	ticker := time.NewTicker(w.margin() / 4)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		w.mu.Lock()
+		var late []*held
+		for _, h := range w.held {
+			if now.After(h.validUntil) {
+				late = append(late, h)
+			}
+		}
+		w.mu.Unlock()
+		for _, h := range late {
+			h.lose()
+		}
+	}
+}
+
+// reapLoop takes over jobs whose worker is gone. Each process does it; none leads.
+func (w *worker) reapLoop(ctx context.Context) {
+	w.q.every(ctx, w.q.cfg.Reap, "take over abandoned jobs", w.q.reap)
+}
+
+// every calls f now and then until ctx ends. Errors are logged: the next turn tries again.
+func (q *Queue) every(ctx context.Context, period time.Duration, act string, f func(context.Context) error) {
+	for {
+		turn, cancel := context.WithTimeout(ctx, sweepTimeout)
+		if err := f(turn); err != nil && ctx.Err() == nil {
+			q.cfg.Log.Error().Err(err).Str("act", act).Msg("maintenance failed")
+		}
+		cancel()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(q.vary(period)):
+		}
+	}
+}
+
+func (q *Queue) reap(ctx context.Context) error {
+	rows, err := q.pool.Query(ctx, sqlExpired, reapLimit)
+	if err != nil {
+		return fmt.Errorf("look for abandoned jobs: %w", err)
+	}
+	refs, err := pgx.CollectRows(rows, pgx.RowToStructByName[jobRef])
+	if err != nil {
+		return fmt.Errorf("look for abandoned jobs: %w", err)
+	}
+	var first error
+	for _, ref := range refs {
+		// One that cannot be ended must not keep the others waiting.
+		if err := q.takeOver(ctx, ref); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (q *Queue) takeOver(ctx context.Context, ref jobRef) error {
+	cause := fault.New(fault.JobAbandoned, "the lease of its worker ended")
+	v := verdict{final: Ready, cause: cause, code: string(cause.Code), text: cause.Message, outcome: "abandoned"}
+	var outcome string
+	err := pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) (err error) {
+		outcome, err = q.settleIn(ctx, tx, ref, v, true)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("take over job %d: %w", ref.ID, err)
+	}
+	if outcome == "" {
+		return nil
+	}
+	q.metrics.finished.WithLabelValues(ref.Kind, outcome).Inc()
+	q.cfg.Log.Warn().Int64("job", ref.ID).Str("kind", ref.Kind).Str("key", ref.Key).Str("outcome", outcome).Msg("abandoned job taken over")
+	q.wakeNow()
+	return nil
+}
+
+// sweepLoop does what needs doing now and then.
+func (w *worker) sweepLoop(ctx context.Context) {
+	w.q.every(ctx, w.q.cfg.Sweep, "sweep", w.q.sweep)
+}
+
+func (q *Queue) sweep(ctx context.Context) error {
+	stats, err := q.Stats(ctx)
+	if err != nil {
+		return err
+	}
+	q.metrics.measured(stats)
+	if err := q.promoteStranded(ctx); err != nil {
+		return err
+	}
+	if q.cfg.Retention < 0 {
+		return nil
+	}
+	for {
+		tag, err := q.pool.Exec(ctx, sqlPrune, q.cfg.Retention.Microseconds(), pruneLimit)
+		if err != nil {
+			return fmt.Errorf("delete old jobs: %w", err)
+		}
+		if tag.RowsAffected() < pruneLimit {
+			return nil
+		}
+	}
+}
+
+// promoteStranded is belt and braces: it must find nothing.
+func (q *Queue) promoteStranded(ctx context.Context) error {
+	rows, err := q.pool.Query(ctx, sqlStranded, strandedLimit)
+	if err != nil {
+		return fmt.Errorf("look for stranded jobs: %w", err)
+	}
+	keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("look for stranded jobs: %w", err)
+	}
+	for _, key := range keys {
+		err := pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
+			if err := lockKeys(ctx, tx, key); err != nil {
+				return err
+			}
+			tag, err := tx.Exec(ctx, sqlPromote, key)
+			if err == nil && tag.RowsAffected() > 0 {
+				q.metrics.stranded.Inc()
+				q.cfg.Log.Error().Str("key", key).Msg("stranded job found and started; this is a bug")
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("start a stranded job of %s: %w", key, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+package queue
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the numbers that tell how the queue does. Their labels are kinds, states and outcomes, which are few.
+type metrics struct {
+	finished *prometheus.CounterVec
+	wait     *prometheus.HistogramVec
+	duration *prometheus.HistogramVec
+	depth    *prometheus.GaugeVec
+	oldest   *prometheus.GaugeVec
+	running  prometheus.Gauge
+	stranded prometheus.Counter
+}
+
+// buckets reach from a millisecond, an idle queue, to about an hour.
+var buckets = prometheus.ExponentialBuckets(0.001, 4, 12)
+
+func newMetrics() metrics {
+	counter := func(name, help string) prometheus.CounterOpts {
+		return prometheus.CounterOpts{Namespace: "reconciler", Subsystem: "queue", Name: name, Help: help}
+	}
+	gauge := func(name, help string) prometheus.GaugeOpts { return prometheus.GaugeOpts(counter(name, help)) }
+	histogram := func(name, help string) prometheus.HistogramOpts {
+		return prometheus.HistogramOpts{Namespace: "reconciler", Subsystem: "queue", Name: name, Help: help, Buckets: buckets}
+	}
+	return metrics{
+		finished: prometheus.NewCounterVec(counter("attempts_total", "Attempts that ended in this process."), []string{"kind", "outcome"}),
+		wait: prometheus.NewHistogramVec(histogram("wait_seconds",
+			"From the moment a job may run to the start of its handler, waiting behind its key included."), []string{"kind"}),
+		duration: prometheus.NewHistogramVec(histogram("attempt_seconds", "How long handlers took."), []string{"kind"}),
+		depth:    prometheus.NewGaugeVec(gauge("jobs", "Live jobs, as last measured by this process."), []string{"kind", "state"}),
+		oldest: prometheus.NewGaugeVec(gauge("oldest_seconds",
+			"How long the oldest job has waited or run, as last measured by this process."), []string{"kind", "state"}),
+		running: prometheus.NewGauge(gauge("held_jobs", "Jobs whose lease this process holds.")),
+		stranded: prometheus.NewCounter(counter("stranded_total",
+			"Blocked jobs that nothing would ever have started. Anything above 0 is a bug; they were started.")),
+	}
+}
+
+func (m metrics) all() []prometheus.Collector {
+	return []prometheus.Collector{m.finished, m.wait, m.duration, m.depth, m.oldest, m.running, m.stranded}
+}
+
+func (m metrics) measured(stats []Stat) {
+	m.depth.Reset()
+	m.oldest.Reset()
+	for _, s := range stats {
+		m.depth.WithLabelValues(s.Kind, s.State.String()).Set(float64(s.Count))
+		m.oldest.WithLabelValues(s.Kind, s.State.String()).Set(s.Oldest.Seconds())
+	}
+}
+
+func (m metrics) attempt(kind, outcome string, took time.Duration) {
+	m.finished.WithLabelValues(kind, outcome).Inc()
+	m.duration.WithLabelValues(kind).Observe(took.Seconds())
+}

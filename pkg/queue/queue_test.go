@@ -1,0 +1,494 @@
+package queue_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/innominatus/reconciler/internal/testenv"
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/queue"
+)
+
+// patience is how long tests wait for what must happen. The machine may be busy.
+const patience = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	if url := os.Getenv(workerVariable); url != "" {
+		workUntilKilled(url)
+	}
+	testenv.Main(m)
+}
+
+// quick returns settings with a short lease, so that tests of crashes are short.
+func quick() queue.Config {
+	return queue.Config{
+		Workers: 8, Lease: 2 * time.Second, Heartbeat: 300 * time.Millisecond, Poll: 200 * time.Millisecond,
+		Reap: 100 * time.Millisecond, Grace: 5 * time.Second, Stop: 5 * time.Second,
+	}
+}
+
+// run runs the queue until the test ends or the returned function is called.
+func run(t testing.TB, q *queue.Queue) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- q.Run(ctx) }()
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-ended
+	})
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return stop
+}
+
+func enqueue(t testing.TB, pool *pgxpool.Pool, q *queue.Queue, inserts ...queue.Insert) []queue.Enqueued {
+	t.Helper()
+	var out []queue.Enqueued
+	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) (err error) {
+		out, err = q.Enqueue(t.Context(), tx, inserts...)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// until waits for look to say true.
+func until(t testing.TB, what string, look func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(patience)
+	for !look() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+func receive[T any](t testing.TB, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("waited in vain for %s", what)
+		panic("unreachable")
+	}
+}
+
+// ends waits until the job has a final state and returns it.
+func ends(t testing.TB, q *queue.Queue, id int64) queue.Entry {
+	t.Helper()
+	var entry queue.Entry
+	until(t, fmt.Sprintf("job %d ends", id), func() bool {
+		var err error
+		if entry, err = q.Get(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		return entry.FinishedAt != nil
+	})
+	return entry
+}
+
+func wantState(t testing.TB, q *queue.Queue, id int64, want queue.State) queue.Entry {
+	t.Helper()
+	entry := ends(t, q, id)
+	if entry.State != want {
+		t.Errorf("job %d ended %s, want %s: %+v", id, entry.State, want, entry.Failures)
+	}
+	return entry
+}
+
+func wantCode(t testing.TB, err error, code fault.Code) {
+	t.Helper()
+	if f, ok := fault.As(err); !ok || f.Code != code {
+		t.Errorf("got error %v, want a fault %s", err, code)
+	}
+}
+
+func work(f func(ctx context.Context, job *queue.Job) error) queue.Handler {
+	return queue.Handler{Work: f}
+}
+
+func done(context.Context, *queue.Job) error { return nil }
+
+func TestEnqueuesInTheCallersTransaction(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	q := queue.New(pool, quick())
+	rolledBack := errors.New("rolled back")
+	var lost int64
+	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		out, err := q.Enqueue(t.Context(), tx, queue.Insert{Kind: "k", Key: "a"})
+		if err != nil {
+			return err
+		}
+		lost = out[0].ID
+		return rolledBack
+	})
+	if !errors.Is(err, rolledBack) {
+		t.Fatal(err)
+	}
+	_, err = q.Get(t.Context(), lost)
+	wantCode(t, err, fault.JobNotFound)
+
+	type args struct{ Repository string }
+	got := make(chan args, 1)
+	q.Handle("k", work(func(_ context.Context, job *queue.Job) error {
+		var a args
+		err := job.Bind(&a)
+		got <- a
+		return err
+	}))
+	run(t, q)
+	id := enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "a", Args: args{"shop"}})[0].ID
+	if diff := cmp.Diff(args{"shop"}, receive(t, "the job", got)); diff != "" {
+		t.Error(diff)
+	}
+	entry := wantState(t, q, id, queue.Done)
+	if entry.Attempt != 1 || entry.StartedAt == nil || entry.Worker == "" {
+		t.Errorf("history does not tell of the attempt: %+v", entry)
+	}
+}
+
+func TestRefusesTransactionsThatCannotSeeWhatWasCommittedBeforeTheLock(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	q := queue.New(pool, quick())
+	err := pgx.BeginTxFunc(t.Context(), pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
+		_, err := q.Enqueue(t.Context(), tx, queue.Insert{Kind: "k", Key: "a"})
+		return err
+	})
+	if err == nil {
+		t.Error("repeatable read is accepted")
+	}
+}
+
+func TestRefusesJobsThatBreakTheRules(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	q := queue.New(pool, quick())
+	for name, in := range map[string]queue.Insert{
+		"no kind":           {Key: "a"},
+		"no key":            {Kind: "k"},
+		"long key":          {Kind: "k", Key: string(make([]byte, 600))},
+		"no UTF-8":          {Kind: "k", Key: "\xff"},
+		"priority":          {Kind: "k", Key: "a", Priority: new(int16(5))},
+		"generation":        {Kind: "k", Key: "a", Generation: -1},
+		"attempts":          {Kind: "k", Key: "a", MaxAttempts: 1000},
+		"arguments no JSON": {Kind: "k", Key: "a", Args: make(chan int)},
+		"long arguments":    {Kind: "k", Key: "a", Args: make([]byte, 1<<20)},
+	} {
+		err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+			_, err := q.Enqueue(t.Context(), tx, in)
+			return err
+		})
+		t.Log(name, err)
+		wantCode(t, err, fault.JobInvalid)
+	}
+}
+
+func TestNeverTwoWorkersOnOneKeyAndFirstInFirstOut(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	const keys, each = 5, 30
+	var mu sync.Mutex
+	order := map[string][]int{}
+	busy := map[string]*atomic.Int32{}
+	for k := range keys {
+		busy[fmt.Sprint("key", k)] = new(atomic.Int32)
+	}
+	handler := work(func(_ context.Context, job *queue.Job) error {
+		if busy[job.Key].Add(1) != 1 {
+			t.Errorf("two workers on %s", job.Key)
+		}
+		var n int
+		if err := job.Bind(&n); err != nil {
+			return err
+		}
+		mu.Lock()
+		order[job.Key] = append(order[job.Key], n)
+		mu.Unlock()
+		busy[job.Key].Add(-1)
+		return nil
+	})
+	var producer *queue.Queue
+	for range 3 {
+		q := queue.New(pool, quick())
+		q.Handle("k", handler)
+		run(t, q)
+		producer = q
+	}
+	want := map[string][]int{}
+	for n := range each {
+		for k := range keys {
+			key := fmt.Sprint("key", k)
+			enqueue(t, pool, producer, queue.Insert{Kind: "k", Key: key, Args: n})
+			want[key] = append(want[key], n)
+		}
+	}
+	until(t, "all are done", func() bool { return live(t, producer) == 0 })
+	if diff := cmp.Diff(want, order); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func live(t testing.TB, q *queue.Queue) (n int64) {
+	t.Helper()
+	stats, err := q.Stats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range stats {
+		n += s.Count
+	}
+	return n
+}
+
+func TestNewestWinsAndSupersededJobsNeverRun(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	cfg := quick()
+	cfg.Heartbeat = 900 * time.Millisecond // The running job learns of the newer one by notification.
+	q := queue.New(pool, cfg)
+	ran := make(chan int64, 9)
+	newer, goOn := make(chan struct{}), make(chan struct{})
+	q.Handle("run", work(func(_ context.Context, job *queue.Job) error {
+		ran <- job.Generation
+		if job.Generation > 1 {
+			return nil
+		}
+		<-job.Superseded()
+		close(newer)
+		<-goOn
+		return queue.ErrSuperseded
+	}))
+	run(t, q)
+	insert := func(generation int64) queue.Enqueued {
+		return enqueue(t, pool, q, queue.Insert{Kind: "run", Key: "shop/prod", Generation: generation, Args: generation})[0]
+	}
+	first := insert(1)
+	if got := receive(t, "the first", ran); got != 1 {
+		t.Fatalf("generation %d ran", got)
+	}
+	second := insert(2)
+	receive(t, "the first to learn of the newer", newer)
+	third := insert(3)
+	old := insert(2)
+	close(goOn)
+
+	want := []queue.Replaced{{ID: second.ID, Generation: 2, Args: json.RawMessage("2")}}
+	if diff := cmp.Diff(want, third.Replaced); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(queue.Enqueued{Outcome: queue.Older, ID: third.ID}, old); diff != "" {
+		t.Error(diff)
+	}
+	wantState(t, q, first.ID, queue.Superseded)
+	wantState(t, q, second.ID, queue.Superseded)
+	wantState(t, q, third.ID, queue.Done)
+	if got := receive(t, "the third", ran); got != 3 {
+		t.Errorf("generation %d ran", got)
+	}
+}
+
+func TestANewerGenerationReplacesOneThatWaitsForItsRetry(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	q := queue.New(pool, quick())
+	q.Handle("run", queue.Handler{BackoffBase: time.Hour, BackoffCap: time.Hour, Work: func(_ context.Context, job *queue.Job) error {
+		if job.Generation == 1 {
+			return errors.New("broken")
+		}
+		return nil
+	}})
+	run(t, q)
+	first := enqueue(t, pool, q, queue.Insert{Kind: "run", Key: "a", Generation: 1})[0]
+	until(t, "the first waits for its retry", func() bool {
+		e, err := q.Get(t.Context(), first.ID)
+		return err == nil && e.State == queue.Ready && len(e.Failures) == 1
+	})
+	second := enqueue(t, pool, q, queue.Insert{Kind: "run", Key: "a", Generation: 2})[0]
+	if len(second.Replaced) != 1 || second.Replaced[0].Attempt != 1 {
+		t.Errorf("the answer does not tell of the replaced job: %+v", second)
+	}
+	wantState(t, q, first.ID, queue.Superseded)
+	wantState(t, q, second.ID, queue.Done)
+}
+
+func TestAFailedJobMakesWayForTheNewerGenerationThatWaits(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	q := queue.New(pool, quick())
+	started, goOn := make(chan struct{}), make(chan struct{})
+	told := make(chan error, 1)
+	q.Handle("run", queue.Handler{
+		Work: func(_ context.Context, job *queue.Job) error {
+			if job.Generation == 1 {
+				started <- struct{}{}
+				<-goOn
+				return errors.New("broken")
+			}
+			return nil
+		},
+		OnEnd: func(_ context.Context, _ pgx.Tx, _ *queue.Job, cause error) error {
+			told <- cause
+			return nil
+		},
+	})
+	run(t, q)
+	first := enqueue(t, pool, q, queue.Insert{Kind: "run", Key: "a", Generation: 1})[0]
+	receive(t, "the first", started)
+	second := enqueue(t, pool, q, queue.Insert{Kind: "run", Key: "a", Generation: 2})[0]
+	close(goOn)
+	wantState(t, q, first.ID, queue.Superseded)
+	wantState(t, q, second.ID, queue.Done)
+	if cause := receive(t, "the end", told); !errors.Is(cause, queue.ErrSuperseded) {
+		t.Errorf("told %v", cause)
+	}
+}
+
+func TestDropsDuplicatesOfWaitingJobsOnly(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	q := queue.New(pool, quick())
+	started, goOn := make(chan struct{}, 2), make(chan struct{})
+	q.Handle("look", work(func(context.Context, *queue.Job) error {
+		started <- struct{}{}
+		<-goOn
+		return nil
+	}))
+	hint := queue.Insert{Kind: "look", Key: "shop", Dedupe: "main"}
+	first := enqueue(t, pool, q, hint)[0]
+	got := enqueue(t, pool, q, hint, hint)
+	want := []queue.Enqueued{{Outcome: queue.Duplicate, ID: first.ID}, {Outcome: queue.Duplicate, ID: first.ID}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	run(t, q)
+	receive(t, "the first", started)
+	// The running one may have looked before what this hint tells of happened.
+	if got := enqueue(t, pool, q, hint)[0]; got.Outcome != queue.Inserted {
+		t.Errorf("a hint during the look is dropped: %+v", got)
+	}
+	close(goOn)
+	receive(t, "the second", started)
+}
+
+func TestGoingBackToAnOldCommitIsANewGeneration(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	q := queue.New(pool, quick())
+	for generation, commit := range []string{"a", "b", "a"} {
+		out := enqueue(t, pool, q, queue.Insert{Kind: "run", Key: "k", Generation: int64(generation + 1), Dedupe: commit})
+		if out[0].Outcome != queue.Inserted {
+			t.Errorf("generation %d is not inserted", generation+1)
+		}
+	}
+}
+
+func TestSupersedingTheHeadLetsTheNextKindOfTheKeyGo(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	q := queue.New(pool, quick())
+	out := enqueue(t, pool, q,
+		queue.Insert{Kind: "run", Key: "k", Generation: 1}, queue.Insert{Kind: "check", Key: "k"},
+		queue.Insert{Kind: "run", Key: "k", Generation: 2})
+	var states []queue.State
+	for _, o := range out {
+		e, err := q.Get(t.Context(), o.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		states = append(states, e.State)
+	}
+	if diff := cmp.Diff([]queue.State{queue.Superseded, queue.Ready, queue.Blocked}, states); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPriorityGoesFirstAndStarvesNobody(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	cfg := quick()
+	cfg.Workers = 1
+	q := queue.New(pool, cfg)
+	var ran []string
+	q.Handle("k", work(func(_ context.Context, job *queue.Job) error {
+		ran = append(ran, job.Key)
+		return nil
+	}))
+	enqueue(t, pool, q,
+		queue.Insert{Kind: "k", Key: "low", Priority: new(int16(queue.LowestPriority))},
+		queue.Insert{Kind: "k", Key: "default"},
+		queue.Insert{Kind: "k", Key: "high", Priority: new(int16(queue.HighestPriority))},
+		queue.Insert{Kind: "k", Key: "low that waited", Priority: new(int16(queue.LowestPriority)), RunAt: time.Now().Add(-5 * time.Minute)})
+	run(t, q)
+	until(t, "all are done", func() bool { return live(t, q) == 0 })
+	if diff := cmp.Diff([]string{"low that waited", "high", "default", "low"}, ran); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAPoisonedKeyDoesNotDelayOthers(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	q := queue.New(pool, quick())
+	q.Handle("k", queue.Handler{BackoffBase: time.Hour, BackoffCap: time.Hour, Work: func(_ context.Context, job *queue.Job) error {
+		if job.Key == "poisoned" {
+			panic("poison")
+		}
+		return nil
+	}})
+	run(t, q)
+	poisoned := enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "poisoned"}, queue.Insert{Kind: "k", Key: "poisoned"})
+	for n := range 20 {
+		id := enqueue(t, pool, q, queue.Insert{Kind: "k", Key: fmt.Sprint("fine", n)})[0].ID
+		wantState(t, q, id, queue.Done)
+	}
+	e, err := q.Get(t.Context(), poisoned[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.State != queue.Ready || len(e.Failures) != 1 || e.Failures[0].Code != string(fault.JobPanicked) {
+		t.Errorf("the poisoned job is %s with %+v", e.State, e.Failures)
+	}
+}
+
+func TestADelayedJobStartsAtItsTime(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	cfg := quick()
+	cfg.Poll = time.Hour
+	q := queue.New(pool, cfg)
+	started := make(chan time.Time, 1)
+	q.Handle("k", work(func(context.Context, *queue.Job) error {
+		started <- time.Now()
+		return nil
+	}))
+	run(t, q)
+	at := time.Now().Add(300 * time.Millisecond)
+	enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "a", RunAt: at})
+	if early := at.Sub(receive(t, "the job", started)); early > 0 {
+		t.Errorf("started %s too early", early)
+	}
+}

@@ -1,0 +1,295 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/rs/zerolog"
+
+	"github.com/innominatus/reconciler/pkg/postgres"
+)
+
+const (
+	// claimTimeout bounds one claim. It is not tied to the shutdown: a claim whose answer nobody reads would leave jobs
+	// taken until their lease ends.
+	claimTimeout = 10 * time.Second
+	// claimLimit bounds how many jobs one claim takes, so that others get some too.
+	claimLimit = 200
+	// errorPause is the wait after a failed claim.
+	errorPause = 500 * time.Millisecond
+)
+
+// held is a job whose lease this process has.
+type held struct {
+	job    *Job
+	cancel context.CancelCauseFunc
+	// lost is closed when the lease is lost; nothing may be written then.
+	lost chan struct{}
+	once sync.Once
+
+	// Guarded by worker.mu: until when the lease is surely ours, by this machine's monotonic clock, and whether the
+	// handler has returned.
+	validUntil time.Time
+	settling   bool
+}
+
+func (h *held) lose() {
+	h.once.Do(func() { close(h.lost) })
+	h.cancel(ErrLeaseLost)
+}
+
+// worker is one call of Run.
+type worker struct {
+	q        *Queue
+	log      zerolog.Logger
+	beatPool *pgxpool.Pool
+	beatNow  chan struct{}
+	done     chan completion
+	jobs     sync.WaitGroup
+
+	mu   sync.Mutex
+	held map[int64]*held
+}
+
+// Run does jobs until ctx ends. Then it claims no more, gives those that run Config.Grace to end, cancels the rest with
+// [ErrShutdown], waits Config.Stop for them, and returns nil, or an error that names jobs that did not stop.
+func (q *Queue) Run(ctx context.Context) error {
+	w := &worker{
+		q: q, log: q.cfg.Log, beatNow: make(chan struct{}, 1), done: make(chan completion), held: map[int64]*held{},
+	}
+	// Heartbeats have a connection of their own: handlers that take all of the pool's must not cost us our leases.
+	pc := q.pool.Config()
+	pc.MaxConns, pc.MinConns, pc.MinIdleConns = 1, 0, 0
+	// What keeps jobs alive ends after the jobs, hence not with ctx.
+	base, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	beatPool, err := pgxpool.NewWithConfig(base, pc)
+	if err != nil {
+		return fmt.Errorf("make the heartbeat's connection: %w", err)
+	}
+	defer beatPool.Close()
+	w.beatPool = beatPool
+
+	var background sync.WaitGroup
+	for _, loop := range []func(context.Context){w.beat, w.watch, w.finishLoop, w.listen} {
+		background.Go(func() { loop(base) })
+	}
+	for _, loop := range []func(context.Context){w.reapLoop, w.sweepLoop} {
+		background.Go(func() { loop(ctx) })
+	}
+	w.claimLoop(ctx, base)
+	err = w.drain()
+	stop()
+	background.Wait()
+	return err
+}
+
+// drain waits for the running jobs in two stages.
+func (w *worker) drain() error {
+	idle := make(chan struct{})
+	go func() {
+		w.jobs.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-time.After(w.q.cfg.Grace):
+	}
+	for _, h := range w.holding() {
+		h.cancel(ErrShutdown)
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-time.After(w.q.cfg.Stop):
+	}
+	var errs []error
+	for _, h := range w.holding() {
+		h.lose() // Nobody renews its lease any more, and nobody writes its end.
+		errs = append(errs, fmt.Errorf("%s job %d of %s does not stop", h.job.Kind, h.job.ID, h.job.Key))
+	}
+	return errors.Join(errs...)
+}
+
+// holding returns what is held now.
+func (w *worker) holding() []*held {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Values(w.held))
+}
+
+func (w *worker) free() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return min(w.q.cfg.Workers-len(w.held), claimLimit)
+}
+
+// listen wakes the other loops on notifications. They poll as well: a lost notification costs time, not jobs.
+func (w *worker) listen(ctx context.Context) {
+	conn := w.q.cfg.Listen
+	if conn == nil {
+		conn = w.q.pool.Config().ConnConfig
+	}
+	listener := postgres.NewListener(conn, w.log)
+	listener.Subscribe(readyChannel, func(postgres.Notification) { w.q.wakeNow() })
+	listener.Subscribe(signalChannel, func(n postgres.Notification) {
+		if n.Connected || w.holds(n.Payload) {
+			signal(w.beatNow)
+		}
+	})
+	// It ends with ctx only.
+	_ = listener.Run(ctx)
+}
+
+func (w *worker) holds(id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for held := range w.held {
+		if fmt.Sprint(held) == id {
+			return true
+		}
+	}
+	return false
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // Pending already.
+	}
+}
+
+// claimLoop claims until ctx ends. Claimed jobs run below base.
+func (w *worker) claimLoop(ctx, base context.Context) {
+	for ctx.Err() == nil {
+		more, err := w.claim(ctx, base)
+		pause := w.q.vary(w.q.cfg.Poll)
+		switch {
+		case err != nil:
+			w.log.Error().Err(err).Msg("claim failed")
+			pause = w.q.vary(errorPause)
+		case more:
+			continue
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-w.q.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// claimed is a row of the claim.
+type claimed struct {
+	jobRow
+	Waited int64
+}
+
+// jobRow is what the statements say about a live job.
+type jobRow struct {
+	ID          int64
+	Kind        string
+	Key         string
+	Attempt     int
+	MaxAttempts int
+	Generation  int64
+	Token       int64
+	Dedupe      string
+	Args        []byte
+	CreatedAt   time.Time
+}
+
+func (r jobRow) job() *Job {
+	return &Job{
+		ID: r.ID, Kind: r.Kind, Key: r.Key, Attempt: r.Attempt, MaxAttempts: r.MaxAttempts, Generation: r.Generation,
+		Token: r.Token, Dedupe: r.Dedupe, Args: r.Args, CreatedAt: r.CreatedAt, superseded: make(chan struct{}),
+	}
+}
+
+// claim takes as many jobs as there are free places and starts them. It says whether there may be more.
+func (w *worker) claim(ctx, base context.Context) (more bool, err error) {
+	free, kinds := w.free(), w.q.kinds()
+	if free <= 0 || len(kinds) == 0 {
+		return false, nil
+	}
+	asking, cancel := context.WithTimeout(base, claimTimeout)
+	defer cancel()
+	validUntil := w.validFrom(time.Now())
+	rows, err := w.q.pool.Query(asking, sqlClaim, free, w.q.cfg.Name, w.q.cfg.Lease.Microseconds(), kinds)
+	if err != nil {
+		return false, errors.Join(fmt.Errorf("claim jobs: %w", err), w.adoptOrphans(base))
+	}
+	jobs, err := pgx.CollectRows(rows, pgx.RowToStructByName[claimed])
+	if err != nil {
+		return false, errors.Join(fmt.Errorf("claim jobs: %w", err), w.adoptOrphans(base))
+	}
+	for _, c := range jobs {
+		w.start(base, c, validUntil)
+	}
+	if ctx.Err() != nil {
+		// Claimed while the shutdown began. They get what all others get: the grace, and a release after it.
+		return false, nil
+	}
+	return len(jobs) == free, nil
+}
+
+// validFrom returns until when a lease asked for at that time is surely ours: a part is kept back for what lies between
+// noticing and stopping.
+func (w *worker) validFrom(asked time.Time) time.Time {
+	return asked.Add(w.q.cfg.Lease - w.margin())
+}
+
+func (w *worker) margin() time.Duration { return w.q.cfg.Lease / 5 }
+
+// adoptOrphans gives back what was granted to us by claims whose answer was lost on the way.
+func (w *worker) adoptOrphans(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	ids := []int64{}
+	for _, h := range w.holding() {
+		ids = append(ids, h.job.ID)
+	}
+	rows, err := w.q.pool.Query(ctx, sqlOrphans, w.q.cfg.Name, ids)
+	if err != nil {
+		return fmt.Errorf("look for orphans: %w", err)
+	}
+	orphans, err := pgx.CollectRows(rows, pgx.RowToStructByName[jobRef])
+	if err != nil {
+		return fmt.Errorf("look for orphans: %w", err)
+	}
+	for _, o := range orphans {
+		if _, err := w.q.settle(ctx, o, verdict{final: Ready, giveBack: true}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *worker) start(base context.Context, c claimed, validUntil time.Time) {
+	ctx, cancel := context.WithCancelCause(base)
+	h := &held{job: c.job(), cancel: cancel, lost: make(chan struct{}), validUntil: validUntil}
+	w.mu.Lock()
+	w.held[h.job.ID] = h
+	w.q.metrics.running.Set(float64(len(w.held)))
+	w.mu.Unlock()
+	w.jobs.Go(func() {
+		defer cancel(nil)
+		w.q.metrics.wait.WithLabelValues(c.Kind).Observe(float64(c.Waited) / 1e6)
+		w.do(ctx, h)
+		w.mu.Lock()
+		delete(w.held, h.job.ID)
+		w.q.metrics.running.Set(float64(len(w.held)))
+		w.mu.Unlock()
+		w.q.wakeNow()
+	})
+}

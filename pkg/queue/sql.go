@@ -1,0 +1,292 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Channels of NOTIFY.
+const (
+	// readyChannel wakes idle workers: a job became ready by being enqueued. Not sent on every commit, because NOTIFY in
+	// each of them halves the throughput of the whole server.
+	readyChannel = "jobs_ready"
+	// signalChannel carries the id of a running job that was cancelled or superseded.
+	signalChannel = "jobs_signal"
+)
+
+// All statements of the queue. States are written as numbers: 0 blocked, 1 ready, 2 running; see [State].
+// A test prepares each of them, another one looks at their plans.
+const (
+	// sqlLock takes the keys' locks in one order, so that two batches cannot wait for each other. Statements after it in
+	// the same transaction see what the holders before have committed, unless the isolation is stricter.
+	sqlLock = `SELECT count(pg_advisory_xact_lock(hash)), current_setting('transaction_isolation')
+		FROM (SELECT DISTINCT hashtextextended(key, 7) AS hash FROM unnest($1::text[]) AS key ORDER BY 1) AS keys`
+
+	historyColumns = `id, finished_at, created_at, started_at, run_at, token, generation, retry_of, state, priority, attempt,
+		max_attempts, kind, key, dedupe, worker, note, failures, args`
+
+	// sqlSupersede moves waiting jobs of older generations to the history and, if one of them held the key's place, gives
+	// that to the next in line. $1 key, $2 kind, $3 generation.
+	sqlSupersede = `WITH gone AS (DELETE FROM jobs WHERE key = $1 AND kind = $2 AND state IN (0, 1) AND generation < $3 RETURNING *),
+		history AS (INSERT INTO job_history (` + historyColumns + `)
+			SELECT id, clock_timestamp(), created_at, started_at, run_at, token, generation, retry_of, 5, priority, attempt,
+				max_attempts, kind, key, dedupe, worker, note, failures, args FROM gone),
+		next AS MATERIALIZED (SELECT b.id FROM jobs b WHERE b.key = $1 AND b.state = 0 AND NOT (b.kind = $2 AND b.generation < $3)
+			AND EXISTS (SELECT FROM gone WHERE gone.state = 1) ORDER BY b.seq LIMIT 1),
+		promoted AS (UPDATE jobs SET state = 1 FROM next WHERE jobs.id = next.id RETURNING 1)
+		SELECT id, generation, coalesce(dedupe, '') AS dedupe, args, attempt,
+			(SELECT count(pg_notify('` + readyChannel + `', '')) FROM promoted) AS promoted FROM gone ORDER BY seq`
+
+	// sqlInsert adds a job unless a newer generation, or a waiting one of the same generation and dedupe, is there; it
+	// wakes workers, and tells the running one that something newer waits. $1 key, $2 kind, $3 generation, $4 dedupe or
+	// null, $5 priority, $6 args, $7 run_at or null, $8 max attempts, $9 retry of or null.
+	sqlInsert = `WITH newer AS (SELECT id FROM jobs WHERE key = $1 AND kind = $2 AND generation > $3 ORDER BY generation DESC LIMIT 1),
+		same AS (SELECT id FROM jobs WHERE key = $1 AND kind = $2 AND generation = $3 AND dedupe = $4 AND state IN (0, 1) LIMIT 1),
+		inserted AS (INSERT INTO jobs (key, kind, generation, dedupe, priority, args, run_at, due_at, max_attempts, retry_of, state)
+			SELECT $1, $2, $3, $4, $5::smallint, $6::jsonb, at, at + $5::smallint * interval '60 s', $8::smallint, $9::bigint,
+				CASE WHEN EXISTS (SELECT FROM jobs WHERE key = $1) THEN 0 ELSE 1 END
+			FROM (SELECT coalesce($7::timestamptz, now()) AS at) AS due
+			WHERE NOT EXISTS (SELECT FROM newer) AND NOT EXISTS (SELECT FROM same) RETURNING id, state, run_at),
+		running AS (SELECT id FROM jobs WHERE key = $1 AND kind = $2 AND state = 2 AND generation < $3 AND EXISTS (SELECT FROM inserted))
+		SELECT 0 AS outcome, id,
+			(SELECT count(pg_notify('` + readyChannel + `', '')) FROM inserted WHERE state = 1 AND run_at <= clock_timestamp()) +
+			(SELECT count(pg_notify('` + signalChannel + `', id::text)) FROM running) AS told FROM inserted
+		UNION ALL SELECT 1, id, 0 FROM same WHERE NOT EXISTS (SELECT FROM newer)
+		UNION ALL SELECT 2, id, 0 FROM newer`
+
+	// sqlClaim takes up to $1 jobs of the kinds $4 for worker $2 with a lease of $3 microseconds.
+	sqlClaim = `WITH chosen AS MATERIALIZED (SELECT id FROM jobs
+			WHERE state = 1 AND run_at <= now() AND due_at <= now() + interval '240 s' AND kind = ANY ($4)
+			ORDER BY due_at, seq LIMIT $1 FOR UPDATE SKIP LOCKED)
+		UPDATE jobs SET state = 2, attempt = attempt + 1, token = nextval('job_token_seq'), worker = $2, note = NULL,
+			lease_until = now() + $3 * interval '1 microsecond', started_at = coalesce(started_at, now())
+		FROM chosen WHERE jobs.id = chosen.id
+		RETURNING jobs.id, kind, key, attempt, max_attempts, generation, token, coalesce(dedupe, '') AS dedupe, args, created_at,
+			(extract(epoch FROM now() - run_at) * 1000000)::bigint AS waited`
+
+	// sqlBeat extends the leases $1, $2 (ids, tokens) by $3 microseconds. A row that a transaction of its own handler has
+	// locked is left out, so that it does not keep the others waiting.
+	sqlBeat = `WITH asked AS (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS u(id, token)),
+		free AS MATERIALIZED (SELECT jobs.id FROM jobs JOIN asked ON jobs.id = asked.id AND jobs.token = asked.token
+			FOR NO KEY UPDATE OF jobs SKIP LOCKED),
+		extended AS (UPDATE jobs SET lease_until = now() + $3 * interval '1 microsecond' FROM free WHERE jobs.id = free.id RETURNING jobs.id)
+		SELECT asked.id, jobs.id IS NOT NULL AS held, extended.id IS NOT NULL AS extended, jobs.cancel_at IS NOT NULL AS cancel,
+			EXISTS (SELECT FROM jobs n WHERE n.key = jobs.key AND n.kind = jobs.kind AND n.generation > jobs.generation) AS newer
+		FROM asked LEFT JOIN jobs ON jobs.id = asked.id AND jobs.token = asked.token LEFT JOIN extended ON extended.id = asked.id`
+
+	// sqlFinish ends the jobs $1 with tokens $2 in states $3 with failures $4 (codes) and $5 (texts, null for none), and
+	// promotes the next of each key. The keys must be locked. Ids that are missing in the answer were fenced off.
+	sqlFinish = `WITH gone AS (DELETE FROM jobs USING unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::text[], $5::text[])
+				AS u(uid, utoken, final, code, error)
+			WHERE jobs.id = u.uid AND jobs.token = u.utoken RETURNING jobs.*, u.final, u.code, u.error),
+		history AS (INSERT INTO job_history (` + historyColumns + `)
+			SELECT id, clock_timestamp(), created_at, started_at, run_at, token, generation, retry_of, final, priority, attempt,
+				max_attempts, kind, key, dedupe, worker, note, ` + withFailure + `, args FROM gone),
+		next AS MATERIALIZED (SELECT n.id FROM gone CROSS JOIN LATERAL
+			(SELECT b.id FROM jobs b WHERE b.key = gone.key AND b.state = 0 ORDER BY b.seq LIMIT 1) AS n),
+		promoted AS (UPDATE jobs SET state = 1 FROM next WHERE jobs.id = next.id RETURNING 1)
+		SELECT id, (SELECT count(*) FROM promoted) AS promoted FROM gone`
+
+	withFailure = `failures || CASE WHEN error IS NULL THEN '[]'::jsonb ELSE jsonb_build_array(jsonb_build_object(
+			'attempt', attempt, 'at', clock_timestamp(), 'worker', worker, 'code', code, 'error', error)) END`
+
+	liveColumns = `id, kind, key, attempt, max_attempts, generation, token, coalesce(dedupe, '') AS dedupe, args, created_at`
+
+	// sqlLook locks a running job and says what stands against trying it again. $3 asks only for an expired lease.
+	sqlLook = `SELECT ` + liveColumns + `, cancel_at IS NOT NULL AS cancel,
+			EXISTS (SELECT FROM jobs n WHERE n.key = jobs.key AND n.kind = jobs.kind AND n.generation > jobs.generation) AS newer,
+			lease_until < now() - $4 * interval '1 microsecond' AS overdue
+		FROM jobs WHERE id = $1 AND token = $2 AND (NOT $3 OR lease_until < now()) FOR UPDATE`
+
+	// sqlBack makes a running job ready again. $3 delay in microseconds, $4 attempts given back (0 or 1), $5 code, $6 text
+	// of the failure or null, $7 note or null.
+	sqlBack = `UPDATE jobs SET state = 1, token = NULL, lease_until = NULL, worker = NULL, failures = ` + withFailureHere + `,
+			attempt = attempt - $4::smallint, note = $7, run_at = now() + $3 * interval '1 microsecond',
+			due_at = CASE WHEN $3 = 0 THEN due_at ELSE now() + $3 * interval '1 microsecond' + priority * interval '60 s' END
+		WHERE id = $1 AND token = $2 RETURNING id`
+
+	withFailureHere = `failures || CASE WHEN $6::text IS NULL THEN '[]'::jsonb ELSE jsonb_build_array(jsonb_build_object(
+			'attempt', attempt, 'at', clock_timestamp(), 'worker', worker, 'code', $5::text, 'error', $6::text)) END`
+
+	// sqlExpired finds running jobs whose lease has ended.
+	sqlExpired = `SELECT id, token, key, kind FROM jobs WHERE state = 2 AND lease_until < now() ORDER BY lease_until LIMIT $1`
+
+	// sqlOrphans finds what worker $1 was granted and does not know of: the answer to its claim was lost. $2 are the ids
+	// that it knows.
+	sqlOrphans = `SELECT id, token, key, kind FROM jobs WHERE state = 2 AND worker = $1 AND id <> ALL ($2)`
+
+	// sqlStranded finds keys with blocked jobs and nothing that they wait for. It must find nothing; see [Queue.Run].
+	sqlStranded = `SELECT DISTINCT key FROM jobs b WHERE state = 0
+		AND NOT EXISTS (SELECT FROM jobs a WHERE a.key = b.key AND a.state IN (1, 2)) LIMIT $1`
+
+	// sqlPromote gives the key's place to the next in line, if nobody has it. The key must be locked.
+	sqlPromote = `UPDATE jobs SET state = 1 WHERE id = (SELECT b.id FROM jobs b WHERE b.key = $1 AND b.state = 0 ORDER BY b.seq LIMIT 1)
+		AND NOT EXISTS (SELECT FROM jobs a WHERE a.key = $1 AND a.state IN (1, 2)) RETURNING id, pg_notify('` + readyChannel + `', '')::text AS told`
+
+	// sqlPrune deletes up to $2 jobs that ended more than $1 microseconds ago.
+	sqlPrune = `DELETE FROM job_history h USING (SELECT id, finished_at FROM job_history
+			WHERE finished_at < now() - $1 * interval '1 microsecond' ORDER BY finished_at LIMIT $2) AS old
+		WHERE h.id = old.id AND h.finished_at = old.finished_at`
+
+	// sqlCancelWaiting ends a job that does not run. The key must be locked. $2 is the note.
+	sqlCancelWaiting = `WITH gone AS (DELETE FROM jobs WHERE id = $1 AND state IN (0, 1) RETURNING *),
+		history AS (INSERT INTO job_history (` + historyColumns + `)
+			SELECT id, clock_timestamp(), created_at, started_at, run_at, token, generation, retry_of, 6, priority, attempt,
+				max_attempts, kind, key, dedupe, worker, $2, failures, args FROM gone)
+		SELECT id, kind, key, attempt, max_attempts, generation, coalesce(token, 0) AS token, coalesce(dedupe, '') AS dedupe, args, created_at FROM gone`
+
+	// sqlCancelRunning asks the worker of a running job to stop it.
+	sqlCancelRunning = `UPDATE jobs SET cancel_at = coalesce(cancel_at, now()), note = $2 WHERE id = $1 AND state = 2
+		RETURNING id, pg_notify('` + signalChannel + `', id::text)::text AS told`
+
+	// sqlStats counts the live jobs. It reads the whole table, which is small by design.
+	sqlStats = `SELECT kind, state, count(*) AS count,
+			(extract(epoch FROM greatest(now() - min(CASE WHEN state = 2 THEN started_at ELSE run_at END), interval '0')) * 1000000)::bigint AS oldest
+		FROM jobs GROUP BY kind, state ORDER BY kind, state`
+
+	entryColumns = `id, kind, key, state, attempt, max_attempts, generation, priority, coalesce(dedupe, '') AS dedupe,
+		coalesce(worker, '') AS worker, coalesce(note, '') AS note, coalesce(retry_of, 0) AS retry_of, created_at, run_at, started_at,
+		failures, args`
+
+	sqlGet = `SELECT ` + entryColumns + `, NULL::timestamptz AS finished_at FROM jobs WHERE id = $1
+		UNION ALL SELECT ` + entryColumns + `, finished_at FROM job_history WHERE id = $1`
+
+	// sqlList gives jobs, newest first: $1 kind or "", $2 states or null, $3 below this id, $4 limit.
+	sqlList = `SELECT * FROM (
+			(SELECT ` + entryColumns + `, NULL::timestamptz AS finished_at FROM jobs
+				WHERE id < $3 AND ($1 = '' OR kind = $1) AND ($2::smallint[] IS NULL OR state = ANY ($2)) ORDER BY id DESC LIMIT $4)
+			UNION ALL
+			(SELECT ` + entryColumns + `, finished_at FROM job_history
+				WHERE id < $3 AND ($1 = '' OR kind = $1) AND ($2::smallint[] IS NULL OR state = ANY ($2)) ORDER BY id DESC LIMIT $4)
+		) AS all_jobs ORDER BY id DESC LIMIT $4`
+
+	// sqlListKey is sqlList for the key $5: a statement of its own, because it goes by another index.
+	sqlListKey = `SELECT * FROM (
+			(SELECT ` + entryColumns + `, NULL::timestamptz AS finished_at FROM jobs
+				WHERE key = $5 AND id < $3 AND ($1 = '' OR kind = $1) AND ($2::smallint[] IS NULL OR state = ANY ($2)))
+			UNION ALL
+			(SELECT ` + entryColumns + `, finished_at FROM job_history
+				WHERE key = $5 AND id < $3 AND ($1 = '' OR kind = $1) AND ($2::smallint[] IS NULL OR state = ANY ($2)) ORDER BY key DESC, id DESC LIMIT $4)
+		) AS all_jobs ORDER BY id DESC LIMIT $4`
+
+	// sqlSince says what has happened since the job $4 died: a newer generation asked for, or a retry that is still live.
+	sqlSince = `SELECT EXISTS (SELECT FROM jobs WHERE key = $1 AND kind = $2 AND generation > $3)
+			OR EXISTS (SELECT FROM job_history WHERE key = $1 AND kind = $2 AND generation > $3 AND id > $4),
+		EXISTS (SELECT FROM jobs WHERE key = $1 AND retry_of = $4)`
+)
+
+// sender is what statements are sent with: a transaction or a pool.
+type sender interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}
+
+// lockKeys takes the locks of the keys until the transaction ends.
+func lockKeys(ctx context.Context, tx sender, keys ...string) error {
+	rows, err := tx.Query(ctx, sqlLock, keys)
+	if err == nil {
+		err = checkLocks(rows)
+	}
+	if err != nil {
+		return fmt.Errorf("lock keys %q: %w", keys, err)
+	}
+	return nil
+}
+
+type locks struct {
+	Count     int64  `db:"count"`
+	Isolation string `db:"current_setting"`
+}
+
+func checkLocks(rows pgx.Rows) error {
+	l, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[locks])
+	if err != nil {
+		return err
+	}
+	if l.Isolation != "read committed" {
+		return fmt.Errorf("the transaction's isolation is %q: the queue needs read committed, to see what was committed before it got the lock", l.Isolation)
+	}
+	return nil
+}
+
+// ending is how a running job ends. state is final; code and text describe the failure, text "" for none.
+type ending struct {
+	id, token  int64
+	state      State
+	code, text string
+}
+
+type ended struct {
+	ID       int64
+	Promoted int64
+}
+
+// finish ends one job whose key is locked, and says whether it was still ours.
+func finish(ctx context.Context, tx sender, e ending) (bool, error) {
+	rows, err := tx.Query(ctx, sqlFinish, finishArguments([]ending{e})...)
+	if err != nil {
+		return false, fmt.Errorf("finish job %d: %w", e.id, err)
+	}
+	done, err := pgx.CollectRows(rows, pgx.RowToStructByName[ended])
+	if err != nil {
+		return false, fmt.Errorf("finish job %d: %w", e.id, err)
+	}
+	return len(done) == 1, nil
+}
+
+func finishArguments(endings []ending) []any {
+	ids, tokens := make([]int64, len(endings)), make([]int64, len(endings))
+	states := make([]int16, len(endings))
+	codes, texts := make([]string, len(endings)), make([]*string, len(endings))
+	for i, e := range endings {
+		ids[i], tokens[i], states[i], codes[i] = e.id, e.token, int16(e.state), e.code
+		texts[i] = orNull(e.text)
+	}
+	return []any{ids, tokens, states, codes, texts}
+}
+
+// finishAll ends many jobs in one round trip and one transaction. It returns the ids that were still ours, and whether
+// other jobs became ready.
+func finishAll(ctx context.Context, pool sender, keys []string, endings []ending) (ours []int64, promoted bool, err error) {
+	var batch pgx.Batch
+	// Statements of a batch outside of a transaction are one implicit transaction, and each sees what was committed
+	// before it began.
+	batch.Queue(sqlLock, keys)
+	batch.Queue(sqlFinish, finishArguments(endings)...)
+	results := pool.SendBatch(ctx, &batch)
+	defer func() {
+		if closeErr := results.Close(); err == nil && closeErr != nil {
+			err = fmt.Errorf("finish %d jobs: %w", len(endings), closeErr)
+		}
+	}()
+	rows, err := results.Query()
+	if err == nil {
+		err = checkLocks(rows)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("lock %d keys: %w", len(keys), err)
+	}
+	if rows, err = results.Query(); err != nil {
+		return nil, false, fmt.Errorf("finish %d jobs: %w", len(endings), err)
+	}
+	done, err := pgx.CollectRows(rows, pgx.RowToStructByName[ended])
+	if err != nil {
+		return nil, false, fmt.Errorf("finish %d jobs: %w", len(endings), err)
+	}
+	for _, e := range done {
+		ours = append(ours, e.ID)
+		promoted = promoted || e.Promoted > 0
+	}
+	slices.Sort(ours)
+	return ours, promoted, nil
+}
+
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

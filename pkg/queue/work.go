@@ -1,0 +1,181 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+)
+
+const (
+	// settleTimeout bounds one try to write how a job ended.
+	settleTimeout = 10 * time.Second
+	// settleRetry and settleRetryMax bound the pauses between tries while the lease is ours.
+	settleRetry    = 50 * time.Millisecond
+	settleRetryMax = 2 * time.Second
+	// finishBatch is how many ends are written at once at most.
+	finishBatch = 256
+)
+
+// do runs the handler and writes how the job ended.
+func (w *worker) do(ctx context.Context, h *held) {
+	job := h.job
+	handler, ok := w.q.handler(job.Kind)
+	if !ok {
+		return // Handlers are never taken away; the lease would end and another process take the job.
+	}
+	began := time.Now()
+	err, why := w.attempt(ctx, handler, job)
+	took := time.Since(began)
+	v := w.q.judge(handler, job, err, why)
+
+	w.mu.Lock()
+	h.settling = true
+	w.mu.Unlock()
+	outcome := w.conclude(ctx, h, v)
+	w.q.metrics.attempt(job.Kind, outcome, took)
+	event := w.log.Debug()
+	switch {
+	case outcome == "dead", outcome == "lost", v.text != "":
+		event = w.log.Error().Str("error", v.text)
+	case outcome != "done":
+		event = w.log.Info()
+	}
+	event.Str("kind", job.Kind).Str("key", job.Key).Int64("job", job.ID).Int("attempt", job.Attempt).
+		Str("outcome", outcome).Dur("took", took).Msg("attempt ended")
+}
+
+// attempt calls the handler within its time limit. why is the cause of its context's end, nil if that was not the reason
+// to stop.
+func (w *worker) attempt(ctx context.Context, handler Handler, job *Job) (err, why error) {
+	if limit := orDefault(handler.Timeout, DefaultTimeout); limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, ErrTimeout)
+		defer cancel()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error().Str("kind", job.Kind).Str("key", job.Key).Int64("job", job.ID).
+				Str("panic", w.q.text(fmt.Sprint(p))).Str("stack", w.q.text(string(debug.Stack()))).Msg("handler panicked")
+			err = fault.New(fault.JobPanicked, "the handler of %s panicked: %v", job.Kind, p)
+		}
+		why = context.Cause(ctx)
+	}()
+	return handler.Work(ctx, job), nil
+}
+
+// conclude writes the verdict, again and again while the database does not answer or OnEnd fails, for as long as a lease.
+// Then the job is let go, and whoever takes over its lease tries. It returns what came of it, as the label of metrics.
+func (w *worker) conclude(ctx context.Context, h *held, v verdict) string {
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(settleRetry), backoff.WithMaxInterval(settleRetryMax), backoff.WithMaxElapsedTime(0))
+	for until := time.Now().Add(w.q.cfg.Lease); time.Now().Before(until); {
+		select {
+		case <-h.lost:
+			return "lost"
+		default:
+		}
+		outcome, err := w.write(ctx, h, v)
+		if err == nil {
+			if outcome == "" && h.job.finishing.Load() {
+				return "done" // Its own transaction had ended it.
+			}
+			return orDefault(outcome, "lost")
+		}
+		w.log.Error().Err(err).Int64("job", h.job.ID).Msg("writing the end of a job failed")
+		select {
+		case <-h.lost:
+			return "lost"
+		case <-time.After(pause.NextBackOff()):
+		}
+	}
+	return "lost"
+}
+
+// write writes the verdict once. "" means that the job is not ours any more.
+func (w *worker) write(ctx context.Context, h *held, v verdict) (string, error) {
+	if v.final == Done {
+		ours, err := w.complete(h)
+		if err != nil || !ours {
+			return "", err
+		}
+		return v.outcome, nil
+	}
+	// The job's own context is over when it was stopped.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	return w.q.settle(ctx, jobRef{ID: h.job.ID, Token: h.job.Token, Key: h.job.Key, Kind: h.job.Kind}, v)
+}
+
+// completion is a job that is done, on its way to finishLoop.
+type completion struct {
+	id, token int64
+	key       string
+	result    chan<- completed
+}
+
+type completed struct {
+	ours bool
+	err  error
+}
+
+// complete ends a job that is done, together with others that are done at the same time.
+func (w *worker) complete(h *held) (ours bool, err error) {
+	result := make(chan completed, 1)
+	// finishLoop outlives all jobs that Run waits for. A job that did not stop in time must not hang here for ever: its
+	// lease ends.
+	select {
+	case w.done <- completion{id: h.job.ID, token: h.job.Token, key: h.job.Key, result: result}:
+	case <-h.lost:
+		return false, nil
+	}
+	r := <-result
+	return r.ours, r.err
+}
+
+// finishLoop writes the ends of done jobs. While one batch is on its way the next one gathers, so that an idle queue does
+// not wait and a busy one shares its commits.
+func (w *worker) finishLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case first := <-w.done:
+			w.finishBatch(ctx, w.gather(first))
+		}
+	}
+}
+
+func (w *worker) gather(first completion) []completion {
+	batch := []completion{first}
+	for len(batch) < finishBatch {
+		select {
+		case next := <-w.done:
+			batch = append(batch, next)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (w *worker) finishBatch(ctx context.Context, batch []completion) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	keys, endings := make([]string, len(batch)), make([]ending, len(batch))
+	for i, c := range batch {
+		keys[i], endings[i] = c.key, ending{id: c.id, token: c.token, state: Done}
+	}
+	ids, _, err := finishAll(ctx, w.q.pool, keys, endings)
+	ours := make(map[int64]bool, len(ids))
+	for _, id := range ids {
+		ours[id] = true
+	}
+	for _, c := range batch {
+		c.result <- completed{ours: ours[c.id], err: err}
+	}
+}
