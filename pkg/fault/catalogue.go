@@ -47,4 +47,4 @@ func Codes() []Code {
 }
 
 // catalogues holds one table per thousand; each stands in a file of its own, catalogue_<subject>.go.
-var catalogues = []map[Code]Entry{score, git, platform, plan, run, telling, access, machine}
+var catalogues = []map[Code]Entry{score, git, platform, plan, run, applying, telling, access, machine}

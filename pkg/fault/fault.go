@@ -54,6 +54,18 @@ func (s Severity) String() string {
 	return "error"
 }
 
+// MarshalText writes the severity as [Severity.String] does.
+func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText writes; anything but "warning" is an error.
+func (s *Severity) UnmarshalText(text []byte) error {
+	*s = Error
+	if string(text) == Warning.String() {
+		*s = Warning
+	}
+	return nil
+}
+
 // Place is where in which file a fault is.
 type Place struct {
 	// File is a path relative to the root of its repository, with forward slashes; "" if there is no file.
@@ -79,7 +91,7 @@ func (p Place) String() string {
 // Fault is one thing that is wrong. It is an error, and is found in a chain of errors by [As].
 type Fault struct {
 	Code     Code     `json:"code"`
-	Severity Severity `json:"-"`
+	Severity Severity `json:"severity,omitzero"`
 	// Message is one sentence about this case, without code, place and remedy.
 	Message string `json:"message"`
 	Place   Place  `json:"place,omitzero"`

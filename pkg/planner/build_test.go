@@ -1,9 +1,9 @@
 package planner
 
 import (
+	"fmt"
 	"os"
 	"testing"
-	"fmt"
 
 	"github.com/innominatus/reconciler/pkg/platform"
 	"github.com/innominatus/reconciler/pkg/score"
@@ -12,8 +12,12 @@ import (
 
 func TestScratch(t *testing.T) {
 	p, faults := platform.Load(platform.Files{"environments/prod.yaml": "target: {directory: {path: out}}\nvariables: {LOG: info}\n"})
-	for _, f := range faults { fmt.Println(f.Text()) }
-	if p == nil { t.Fatal() }
+	for _, f := range faults {
+		fmt.Println(f.Text())
+	}
+	if p == nil {
+		t.Fatal()
+	}
 	ring, _ := secret.NewKeyring(make([]byte, 32))
 	src := `apiVersion: score.dev/v1b1
 metadata: {name: shop}
@@ -43,13 +47,24 @@ resources:
   env: {type: environment}
 `
 	ws, fl := score.Load(score.Source{Name: "score.yaml", Data: []byte(src)})
-	for _, f := range fl { fmt.Println(f.Text()) }
+	for _, f := range fl {
+		fmt.Println(f.Text())
+	}
 	e := p.Environments["prod"]
 	r, fl := Build(Input{Workload: ws[0], Environment: e, Platform: p, Secrets: ring})
-	for _, f := range fl { fmt.Println(f.Text()) }
-	if r == nil { t.Fatal() }
-	for _, o := range r.Objects { fmt.Println(o.Unit, o.Key()); if o.Resource == "" { fmt.Println(string(o.Body)) } }
-	pl := NewPlan("shop","prod",p.Digest,Base{},r)
+	for _, f := range fl {
+		fmt.Println(f.Text())
+	}
+	if r == nil {
+		t.Fatal()
+	}
+	for _, o := range r.Objects {
+		fmt.Println(o.Unit, o.Key())
+		if o.Resource == "" {
+			fmt.Println(string(o.Body))
+		}
+	}
+	pl := NewPlan("shop", "prod", p.Digest, Base{}, r)
 	fmt.Println(pl.ID, pl.Summary)
 	_ = os.Args
 }

@@ -125,16 +125,19 @@ func partsOf(r *Release) map[string]*score.Node {
 func detail(part string, n *score.Node) string {
 	switch {
 	case strings.HasPrefix(part, "resources."):
-		class := n.Get("class").Value()
-		if n.Get("class") == nil {
-			class = "default"
-		}
-		return fmt.Sprintf("%s (class %s)", n.Get("type").Value(), class)
+		return fmt.Sprintf("%s (class %s)", textOf(n, "type", "?"), textOf(n, "class", "default"))
 	case strings.HasPrefix(part, "containers."):
-		return n.Get("image").Value()
+		return textOf(n, "image", "")
 	default:
 		return ""
 	}
+}
+
+func textOf(n *score.Node, key, otherwise string) string {
+	if v := n.Get(key); v != nil {
+		return v.Value()
+	}
+	return otherwise
 }
 
 // leaf is a scalar value below a part.

@@ -1,0 +1,149 @@
+package apply
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"sigs.k8s.io/yaml"
+
+	"github.com/innominatus/reconciler/pkg/planner"
+)
+
+// SharedFolder is where the objects are that several applications need. The name cannot be a workload's.
+const SharedFolder = "_shared"
+
+// header stands in every manifest, for people who find it.
+const header = "# Rendered by reconciler from a Score file; changes made here are overwritten.\n"
+
+// item is an object in a target.
+type item struct {
+	Key         string
+	Application int64
+	Unit        planner.Unit
+	Path        string
+	Digest      string
+}
+
+const (
+	// All items of the application, and all others' that have a key of its shared ones.
+	sqlItems = `SELECT key, application, unit, path, digest FROM inventories
+WHERE environment = $1 AND (application = $2 OR (unit = 'shared' AND application <> $2)) ORDER BY key, application`
+	sqlKeepItem = `INSERT INTO inventories (environment, key, application, unit, path, digest, token) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (environment, key, application) DO UPDATE SET unit = $4, path = $5, digest = $6, token = $7`
+	sqlDropItems = `DELETE FROM inventories WHERE environment = $1 AND application = $2 AND NOT key = ANY($3)`
+	// Runs that touch shared objects of an environment take turns.
+	sqlLockShared = `SELECT pg_advisory_xact_lock(hashtextextended('shared objects ' || $1, 11))`
+)
+
+// manifests returns the files of a release and the inventory that describes them.
+func manifests(r *planner.Release, application int64) ([]File, []item, error) {
+	if r == nil {
+		return nil, nil, nil
+	}
+	var files []File
+	var items []item
+	for _, o := range r.Objects {
+		tree, err := r.Open(o)
+		if err != nil {
+			return nil, nil, err
+		}
+		text, err := yaml.Marshal(tree)
+		if err != nil {
+			return nil, nil, fmt.Errorf("write %s %s: %w", o.Kind, o.Name, err)
+		}
+		path := pathOf(r.Workload, o)
+		files = append(files, File{Path: path, Content: append([]byte(header), text...), Secret: o.HoldsSecrets()})
+		items = append(items, item{Key: o.Key(), Application: application, Unit: o.Unit, Path: path, Digest: digest(o.Body)})
+	}
+	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
+	return files, items, nil
+}
+
+// unfit are characters that file names do not get, although names of some Kubernetes objects have them.
+var unfit = regexp.MustCompile(`[^A-Za-z0-9.-]`)
+
+// pathOf is an object's file: NAME.KIND.GROUP.yaml in the folder of the application or of what is shared.
+func pathOf(workload string, o planner.Object) string {
+	folder := workload
+	if o.Unit == planner.UnitShared {
+		folder = SharedFolder
+	}
+	group, _, _ := strings.Cut(o.Key(), "/")
+	name := unfit.ReplaceAllString(strings.TrimLeft(o.Name, "."), "_")
+	if name != o.Name || strings.Contains(name, "..") {
+		name = strings.ReplaceAll(name, "..", "_") + "_" + digest([]byte(o.Name))[:8]
+	}
+	parts := []string{name, unfit.ReplaceAllString(strings.ToLower(o.Kind), "_")}
+	if group != "" {
+		parts = append(parts, unfit.ReplaceAllString(group, "_"))
+	}
+	return folder + "/" + strings.Join(parts, ".") + ".yaml"
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(bytes.TrimSpace(b))
+	return hex.EncodeToString(sum[:])
+}
+
+// obsolete returns the paths of what the application had and does not want any more, and nobody else needs: the
+// workload's own objects before those of its resources, which they depend on.
+func obsolete(have []item, want []item, application int64) []string {
+	wanted := map[string]bool{}
+	for _, w := range want {
+		wanted[w.Path] = true
+	}
+	for _, h := range have {
+		if h.Application != application {
+			wanted[h.Path] = true
+		}
+	}
+	var gone []item
+	for _, h := range have {
+		if h.Application == application && !wanted[h.Path] {
+			gone = append(gone, h)
+		}
+	}
+	slices.SortStableFunc(gone, func(a, b item) int { return cmp.Compare(removalRank(a), removalRank(b)) })
+	paths := make([]string, len(gone))
+	for i, g := range gone {
+		paths[i] = g.Path
+	}
+	return slices.Compact(paths)
+}
+
+// removalOrder has the kinds that go first: what sends traffic, then what runs, then what those read, then data.
+var removalOrder = []string{"Ingress", "HTTPRoute", "HorizontalPodAutoscaler", "Deployment", "Job", "CronJob", "DaemonSet", "StatefulSet", "Service", "ConfigMap"}
+
+func removalRank(i item) int {
+	parts := strings.SplitN(i.Key, "/", 3)
+	if n := slices.Index(removalOrder, parts[1]); n >= 0 {
+		return n
+	}
+	return len(removalOrder)
+}
+
+func (s *Store) items(ctx context.Context, tx pgx.Tx, run Run) ([]item, error) {
+	list, err := collect[item](tx.Query(ctx, sqlItems, run.Environment, run.Application))
+	return list, wrap("read inventory", err)
+}
+
+// keep stores the inventory of an application as it is now.
+func (s *Store) keep(ctx context.Context, tx pgx.Tx, run Run, items []item) error {
+	keys := make([]string, len(items))
+	for i, it := range items {
+		keys[i] = it.Key
+		if _, err := tx.Exec(ctx, sqlKeepItem, run.Environment, it.Key, run.Application, it.Unit, it.Path, it.Digest, run.Token); err != nil {
+			return fmt.Errorf("store inventory: %w", err)
+		}
+	}
+	_, err := tx.Exec(ctx, sqlDropItems, run.Environment, run.Application, keys)
+	return wrap("store inventory", err)
+}

@@ -1,0 +1,114 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/queue"
+)
+
+// onEnd runs in the transaction that ends a job otherwise than done.
+func (r *Runner) onEnd(ctx context.Context, tx pgx.Tx, job *queue.Job, cause error) error {
+	var args jobArgs
+	if err := job.Bind(&args); err != nil {
+		return err
+	}
+	state := Failed
+	switch {
+	case errors.Is(cause, queue.ErrSuperseded):
+		state, cause = Superseded, nil
+	case errors.Is(cause, queue.ErrCancelled):
+		state, cause = Cancelled, nil
+	}
+	var why *fault.Fault
+	if cause != nil {
+		why = r.redacted(fault.Of(cause)[0])
+	}
+	run, err := r.Runs.end(ctx, tx, args.Run, state, why, 0)
+	if err != nil {
+		return err
+	}
+	r.Log.Info().Str("environment", run.Environment).Str("application", run.Name).Int64("generation", run.Generation).
+		Int64("run", run.ID).Str("state", string(state)).Msg("run ended")
+	if state == Failed {
+		if err := r.recover(ctx, tx, run, why); err != nil {
+			return err
+		}
+	}
+	return r.Changed(ctx, tx, run)
+}
+
+// recover answers a run that failed for good: the last good release is applied again, and the failed one is held back
+// so that nothing tries it again by itself. A newer commit is not held back.
+func (r *Runner) recover(ctx context.Context, tx pgx.Tx, run Run, why *fault.Fault) error {
+	a, err := r.Planner.Lock(ctx, tx, run.Application)
+	if err != nil || a.Generation > run.Generation {
+		return err // what is newer takes care of itself
+	}
+	digest, err := r.Planner.Digest(ctx, tx, a.ID, run.Generation)
+	if err != nil {
+		return err
+	}
+	hold := planner.Hold{By: "reconciler", Digest: digest, Reason: fmt.Sprintf("generation %d failed: %s", run.Generation, why.Message)}
+	if run.Kind != Rollback && run.Kind != Remove {
+		succeeded, err := r.Runs.Succeeded(ctx, tx, a.ID)
+		if err != nil {
+			return err
+		}
+		good, err := r.Planner.LastGood(ctx, tx, a.ID, succeeded, run.Generation)
+		if err != nil {
+			return err
+		}
+		if good > 0 {
+			hold.Reason += fmt.Sprintf("; generation %d is applied again", good)
+			if _, err := r.Again(ctx, tx, a, good, run.Commit); err != nil {
+				return err
+			}
+		}
+	}
+	return r.Planner.SetHold(ctx, tx, a.ID, hold)
+}
+
+// Again makes an earlier release the newest desired one and schedules its run. The caller holds the application's lock.
+func (r *Runner) Again(ctx context.Context, tx pgx.Tx, a planner.Application, generation int64, commit string) (Run, error) {
+	old, err := r.Planner.Release(ctx, tx, a.ID, generation)
+	if err != nil {
+		return Run{}, err
+	}
+	if old == nil {
+		return Run{}, fault.New(fault.ReleaseUnknown, "generation %d removed the application and cannot be applied again", generation)
+	}
+	base, err := r.Planner.Base(ctx, tx, a)
+	if err != nil {
+		return Run{}, err
+	}
+	p := planner.NewPlan(a.Name, a.Environment, "rollback", base, old)
+	if err := r.Planner.StorePlan(ctx, tx, p, a.Repository, commit, 0); err != nil {
+		return Run{}, err
+	}
+	next, err := r.Planner.NextRelease(ctx, tx, planner.Record{
+		Application: a.ID, Plan: p.ID, Commit: commit, Cause: "rollback", Of: &generation,
+	}, old)
+	if err != nil {
+		return Run{}, err
+	}
+	run := Run{
+		Application: a.ID, Environment: a.Environment, Name: a.Name, Repository: a.Repository, Generation: next,
+		Kind: Rollback, State: Queued, Plan: p.ID, Commit: commit,
+	}
+	var replaced []Run
+	if run.ID, replaced, err = r.Runs.Schedule(ctx, tx, r.Queue, run); err != nil {
+		return Run{}, err
+	}
+	for _, old := range append(replaced, run) {
+		if err := r.Changed(ctx, tx, old); err != nil {
+			return Run{}, err
+		}
+	}
+	return run, nil
+}

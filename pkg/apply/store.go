@@ -1,0 +1,190 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/postgres"
+	"github.com/innominatus/reconciler/pkg/queue"
+	"github.com/innominatus/reconciler/pkg/secret"
+)
+
+// JobKind is the kind of the queue's jobs that execute runs.
+const JobKind = "run"
+
+// Store keeps runs, their steps and logs, and what they left in the world.
+type Store struct {
+	Keys *secret.Keyring
+}
+
+const runColumns = `id, application, environment, name, repository, generation, kind, state, plan, commit, attempt, writes,
+fault, created_at, started_at, finished_at, token`
+
+const (
+	sqlInsertRun = `INSERT INTO runs (application, environment, name, repository, generation, kind, state, plan, commit)
+VALUES ($1, $2, $3, $4, $5, $6, 'queued', $7, $8) RETURNING id`
+	sqlRun  = `SELECT ` + runColumns + ` FROM runs WHERE id = $1`
+	sqlRuns = `SELECT ` + runColumns + ` FROM runs
+WHERE ($1 = '' OR environment = $1) AND ($2 = '' OR name = $2) AND ($3 = '' OR repository = $3) AND ($4 = '' OR commit = $4)
+ORDER BY id DESC LIMIT $5`
+	sqlRunOf = `SELECT ` + runColumns + ` FROM runs WHERE application = $1 AND generation = $2`
+	// Takes the run for a lease. No row: a later lease has it, or it ended.
+	sqlBegin = `UPDATE runs SET token = $2, state = 'running', attempt = attempt + 1, started_at = coalesce(started_at, now()), fault = NULL
+WHERE id = $1 AND token <= $2 AND state IN ('queued', 'running') RETURNING ` + runColumns
+	// The row lock keeps a later worker from beginning while this one writes.
+	sqlFence = `SELECT 1 FROM runs WHERE id = $1 AND token = $2 AND state = 'running' FOR UPDATE`
+	sqlEnd   = `UPDATE runs SET state = $2, fault = $3, writes = writes + $4, finished_at = now()
+WHERE id = $1 AND state IN ('queued', 'running') RETURNING ` + runColumns
+	sqlNoteFault = `UPDATE runs SET fault = $3 WHERE id = $1 AND token = $2 AND state = 'running'`
+	sqlSucceeded = `SELECT generation FROM runs WHERE application = $1 AND state = 'succeeded' AND kind <> 'remove'`
+
+	stepColumns   = `run, position, name, needs, state, attempt, detail, checkpoint, fault, started_at, finished_at`
+	sqlSteps      = `SELECT ` + stepColumns + ` FROM steps WHERE run = $1 ORDER BY position`
+	sqlInsertStep = `INSERT INTO steps (run, position, name, needs, state) VALUES ($1, $2, $3, $4, 'waiting') ON CONFLICT (run, name) DO NOTHING`
+	sqlStartStep  = `UPDATE steps SET state = 'running', attempt = attempt + 1, started_at = coalesce(started_at, now()), fault = NULL
+WHERE run = $1 AND name = $2`
+	sqlEndStep = `UPDATE steps SET state = $3, detail = $4, fault = $5, finished_at = now() WHERE run = $1 AND name = $2`
+
+	sqlLog  = `INSERT INTO run_logs (run, step, message) VALUES ($1, $2, $3)`
+	sqlLogs = `SELECT id, step, at, message FROM run_logs WHERE run = $1 AND id > $2 ORDER BY id LIMIT 1000`
+)
+
+// RunFilter chooses runs; "" takes any.
+type RunFilter struct{ Environment, Name, Repository, Commit string }
+
+// Run returns a run by id, or a fault.
+func (s *Store) Run(ctx context.Context, db postgres.Querier, id int64) (Run, error) {
+	return oneRun(db.Query(ctx, sqlRun, id))
+}
+
+// RunOf returns the run of an application's generation, or a fault.
+func (s *Store) RunOf(ctx context.Context, db postgres.Querier, application, generation int64) (Run, error) {
+	return oneRun(db.Query(ctx, sqlRunOf, application, generation))
+}
+
+// Runs returns the newest runs, the newest first.
+func (s *Store) Runs(ctx context.Context, db postgres.Querier, f RunFilter, limit int) ([]Run, error) {
+	list, err := collect[Run](db.Query(ctx, sqlRuns, f.Environment, f.Name, f.Repository, f.Commit, limit))
+	return list, wrap("read runs", err)
+}
+
+// Steps returns a run's steps in order.
+func (s *Store) Steps(ctx context.Context, db postgres.Querier, run int64) ([]Step, error) {
+	list, err := collect[Step](db.Query(ctx, sqlSteps, run))
+	return list, wrap("read steps", err)
+}
+
+// Logs returns up to 1,000 lines of a run's log after the line with an id.
+func (s *Store) Logs(ctx context.Context, db postgres.Querier, run, after int64) ([]LogLine, error) {
+	list, err := collect[LogLine](db.Query(ctx, sqlLogs, run, after))
+	return list, wrap("read log", err)
+}
+
+// Succeeded returns the generations of an application whose runs succeeded.
+func (s *Store) Succeeded(ctx context.Context, db postgres.Querier, application int64) ([]int64, error) {
+	rows, err := db.Query(ctx, sqlSucceeded, application)
+	if err != nil {
+		return nil, fmt.Errorf("read runs: %w", err)
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
+}
+
+// jobArgs are the arguments of a job that executes a run.
+type jobArgs struct {
+	Run int64 `json:"run"`
+}
+
+// Enqueuer is what scheduling needs of the queue.
+type Enqueuer interface {
+	Enqueue(ctx context.Context, tx pgx.Tx, inserts ...queue.Insert) ([]queue.Enqueued, error)
+}
+
+// Schedule stores a run of a release and puts its job into the queue, in the caller's transaction. Runs of older
+// generations that wait are superseded; they are returned.
+func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id int64, replaced []Run, err error) {
+	err = tx.QueryRow(ctx, sqlInsertRun, r.Application, r.Environment, r.Name, r.Repository, r.Generation, r.Kind, r.Plan, r.Commit).Scan(&id)
+	if err != nil {
+		return 0, nil, fmt.Errorf("store run: %w", err)
+	}
+	enqueued, err := q.Enqueue(ctx, tx, queue.Insert{
+		Kind: JobKind, Key: fmt.Sprintf("application/%d", r.Application), Generation: r.Generation, Args: jobArgs{Run: id},
+	})
+	if err != nil {
+		return 0, nil, fmt.Errorf("enqueue run: %w", err)
+	}
+	for _, old := range enqueued[0].Replaced {
+		var args jobArgs
+		if err := (&queue.Job{Args: old.Args}).Bind(&args); err != nil {
+			return 0, nil, err
+		}
+		run, err := s.end(ctx, tx, args.Run, Superseded, nil, 0)
+		if err != nil {
+			return 0, nil, err
+		}
+		replaced = append(replaced, run)
+	}
+	return id, replaced, nil
+}
+
+// begin takes the run for the lease with a token.
+func (s *Store) begin(ctx context.Context, db postgres.Querier, id, token int64) (Run, error) {
+	list, err := collect[Run](db.Query(ctx, sqlBegin, id, token))
+	if err != nil {
+		return Run{}, fmt.Errorf("begin run %d: %w", id, err)
+	}
+	if len(list) == 0 {
+		return Run{}, fmt.Errorf("begin run %d: %w", id, queue.ErrLeaseLost)
+	}
+	return list[0], nil
+}
+
+// fence fails when another worker has the run. Within a transaction it also keeps others from taking it.
+func (s *Store) fence(ctx context.Context, db postgres.Querier, r Run) error {
+	var one int
+	err := db.QueryRow(ctx, sqlFence, r.ID, r.Token).Scan(&one)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("run %d: %w", r.ID, queue.ErrLeaseLost)
+	}
+	return wrap("check lease of run", err)
+}
+
+// end brings a run into a final state.
+func (s *Store) end(ctx context.Context, tx pgx.Tx, id int64, state State, cause *fault.Fault, writes int) (Run, error) {
+	list, err := collect[Run](tx.Query(ctx, sqlEnd, id, state, cause, writes))
+	if err != nil {
+		return Run{}, fmt.Errorf("end run %d: %w", id, err)
+	}
+	if len(list) == 0 {
+		return s.Run(ctx, tx, id) // ended before: twice is nothing
+	}
+	return list[0], nil
+}
+
+func oneRun(rows pgx.Rows, err error) (Run, error) {
+	list, err := collect[Run](rows, err)
+	if err != nil {
+		return Run{}, fmt.Errorf("read run: %w", err)
+	}
+	if len(list) == 0 {
+		return Run{}, fault.New(fault.RunUnknown, "there is no such run")
+	}
+	return list[0], nil
+}
+
+func collect[T any](rows pgx.Rows, err error) ([]T, error) {
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByName[T])
+}
+
+func wrap(act string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/postgres"
+)
+
+// Resource is a resource that was provisioned, as people see it.
+type Resource struct {
+	Environment string            `json:"environment"`
+	UID         string            `json:"uid"`
+	Type        string            `json:"type"`
+	Class       string            `json:"class"`
+	ID          string            `json:"id,omitempty"`
+	Provisioner string            `json:"provisioner"`
+	Stateful    bool              `json:"stateful"`
+	Incarnation int               `json:"incarnation"`
+	Params      json.RawMessage   `json:"params,omitempty"`
+	Outputs     map[string]string `json:"outputs,omitempty"`
+	// Users are the workloads that use it.
+	Users       []string  `json:"users"`
+	DescribedBy string    `json:"describedBy"`
+	UpdatedAt   time.Time `json:"updatedAt"`
+
+	State     []byte     `json:"-"`
+	DeletedAt *time.Time `json:"-"`
+}
+
+const (
+	sqlResources = `SELECT environment, uid, type, class, id, provisioner, stateful, incarnation, params, outputs, users, described_by, updated_at,
+state, deleted_at FROM resources WHERE ($1 = '' OR environment = $1) AND ($2 = '' OR $2 = ANY(users)) AND ($3 OR deleted_at IS NULL)
+ORDER BY environment, uid`
+	// One that comes back after a deletion is made anew: another incarnation.
+	sqlUpsertResource = `INSERT INTO resources AS r
+(environment, uid, type, class, id, provisioner, stateful, params, outputs, state, users, described_by, token)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, ARRAY[$11::text], $11, $12)
+ON CONFLICT (environment, uid) DO UPDATE SET
+  provisioner = $6, stateful = $7, outputs = $9, state = $10, token = greatest(r.token, $12), updated_at = now(),
+  params = CASE WHEN r.deleted_at IS NOT NULL OR r.described_by = $11 OR $8::json IS NOT NULL THEN $8 ELSE r.params END,
+  described_by = CASE WHEN r.deleted_at IS NOT NULL OR ($8::json IS NOT NULL AND r.params IS NULL) THEN $11 ELSE r.described_by END,
+  incarnation = CASE WHEN r.deleted_at IS NOT NULL THEN r.incarnation + 1 ELSE r.incarnation END,
+  users = CASE WHEN r.deleted_at IS NOT NULL THEN ARRAY[$11::text] WHEN $11 = ANY(r.users) THEN r.users ELSE r.users || $11::text END,
+  deleted_at = NULL`
+	sqlRetire = `UPDATE resources SET users = array_remove(users, $2),
+  deleted_at = CASE WHEN array_remove(users, $2) = '{}' THEN now() END,
+  described_by = CASE WHEN described_by = $2 THEN coalesce((array_remove(users, $2))[1], '') ELSE described_by END
+WHERE environment = $1 AND $2 = ANY(users) AND deleted_at IS NULL AND NOT uid = ANY($3) RETURNING uid, deleted_at IS NOT NULL`
+	sqlShared      = `SELECT state FROM shared_states WHERE environment = $1`
+	sqlStoreShared = `INSERT INTO shared_states (environment, state) VALUES ($1, $2)
+ON CONFLICT (environment) DO UPDATE SET state = $2, updated_at = now()`
+)
+
+// Resources returns what is provisioned in an environment ("" for all) and used by a workload ("" for any).
+func (s *Store) Resources(ctx context.Context, db postgres.Querier, environment, user string) ([]Resource, error) {
+	list, err := collect[Resource](db.Query(ctx, sqlResources, environment, user, false))
+	return list, wrap("read resources", err)
+}
+
+// Stored returns what planning has to know about an environment: its resources by UID, deleted ones too, and the state
+// that all of them share.
+func (s *Store) Stored(ctx context.Context, db postgres.Querier, environment string) (map[string]planner.StoredResource, map[string]any, error) {
+	list, err := collect[Resource](db.Query(ctx, sqlResources, environment, "", true))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read resources: %w", err)
+	}
+	out := make(map[string]planner.StoredResource, len(list))
+	for _, r := range list {
+		stored := planner.StoredResource{
+			Provisioner: r.Provisioner, Incarnation: r.Incarnation, Params: r.Params, DescribedBy: r.DescribedBy,
+			Deleted: r.DeletedAt != nil,
+		}
+		if err := s.openJSON(r.State, "resource "+environment+"/"+r.UID, &stored.State); err != nil {
+			return nil, nil, err
+		}
+		out[r.UID] = stored
+	}
+	var sealed []byte
+	if err := db.QueryRow(ctx, sqlShared, environment).Scan(&sealed); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil, fmt.Errorf("read shared state: %w", err)
+	}
+	var shared map[string]any
+	return out, shared, s.openJSON(sealed, "shared state "+environment, &shared)
+}
+
+// provisioned stores a resource of a release with its state.
+func (s *Store) provisioned(ctx context.Context, tx pgx.Tx, run Run, r planner.Resource, state map[string]any) error {
+	sealed, err := s.sealJSON(state, "resource "+run.Environment+"/"+r.UID)
+	if err != nil {
+		return err
+	}
+	var params any
+	if len(r.Params) > 0 {
+		params = r.Params
+	}
+	_, err = tx.Exec(ctx, sqlUpsertResource, run.Environment, r.UID, r.Type, r.Class, r.ID, r.Provisioner, r.Stateful, params,
+		r.Outputs, sealed, run.Name, run.Token)
+	return wrap("store resource "+r.UID, err)
+}
+
+// retire takes a workload off the resources that it does not use any more, and returns those that nobody uses now.
+func (s *Store) retire(ctx context.Context, tx pgx.Tx, environment, workload string, kept []string) (deleted []string, err error) {
+	rows, err := tx.Query(ctx, sqlRetire, environment, workload, kept)
+	if err != nil {
+		return nil, fmt.Errorf("retire resources: %w", err)
+	}
+	var uid string
+	var gone bool
+	_, err = pgx.ForEachRow(rows, []any{&uid, &gone}, func() error {
+		if gone {
+			deleted = append(deleted, uid)
+		}
+		return nil
+	})
+	return deleted, wrap("retire resources", err)
+}
+
+func (s *Store) storeShared(ctx context.Context, tx pgx.Tx, environment string, shared map[string]any) error {
+	sealed, err := s.sealJSON(shared, "shared state "+environment)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, sqlStoreShared, environment, sealed)
+	return wrap("store shared state", err)
+}
+
+func (s *Store) sealJSON(v any, context string) ([]byte, error) {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("write %s: %w", context, err)
+	}
+	return s.Keys.Seal(plain, context), nil
+}
+
+func (s *Store) openJSON(sealed []byte, context string, into any) error {
+	if sealed == nil {
+		return nil
+	}
+	plain, err := s.Keys.Open(sealed, context)
+	if err != nil {
+		return err
+	}
+	return wrap("read "+context, json.Unmarshal(plain, into))
+}

@@ -1,0 +1,44 @@
+package apply
+
+import (
+	"context"
+
+	"github.com/innominatus/reconciler/pkg/platform"
+)
+
+// Target brings files into the world.
+type Target interface {
+	// Deliver makes the target hold what the delivery says. It writes nothing that is there already, and calls Alive
+	// right before each act that others can see.
+	Deliver(ctx context.Context, d Delivery) (Delivered, error)
+}
+
+// Delivery is what a target shall hold of one application.
+type Delivery struct {
+	Environment *platform.Environment
+	Run         Run
+	// Write are the files that shall be there, sorted by path; Remove those that shall not, dependents first. Paths are
+	// relative to the environment's folder.
+	Write  []File
+	Remove []string
+	// Alive fails when another worker took the run over.
+	Alive func(ctx context.Context) error
+	// Log tells people what happens.
+	Log func(format string, args ...any)
+}
+
+// File is a manifest.
+type File struct {
+	Path    string
+	Content []byte
+	// Secret says that it holds secret values: readable by its owner alone, and never in Git.
+	Secret bool
+}
+
+// Delivered is what a delivery did.
+type Delivered struct {
+	// Writes counts the files that were written or removed; 0 means that nothing outside changed.
+	Writes int
+	// Detail says it in a few words.
+	Detail string
+}

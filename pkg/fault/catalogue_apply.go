@@ -1,0 +1,44 @@
+package fault
+
+// Codes of runs and targets (52xx).
+const (
+	RunUnknown      Code = "ORC-5201"
+	TargetRejected  Code = "ORC-5202"
+	TargetForeign   Code = "ORC-5203"
+	HoldSet         Code = "ORC-5204"
+	NothingToUndo   Code = "ORC-5205"
+	RunNotRetryable Code = "ORC-5206"
+)
+
+var applying = map[Code]Entry{
+	RunUnknown: {
+		Title: "There is no such run", Class: Permanent,
+		Why:    "The number is wrong.",
+		Remedy: "`reconciler runs` lists the runs.",
+	},
+	TargetRejected: {
+		Title: "The deployment repository does not take our commits", Class: Retryable,
+		Why:    "Other writers were faster each time we tried to push, or a rule of the forge refuses the push.",
+		Remedy: "It is tried again by itself. If it stays, look at the branch's protection rules in the forge.",
+	},
+	TargetForeign: {
+		Title: "Something that is not ours stands where a manifest belongs", Class: Refused,
+		Why:    "A folder, a link or a submodule has the path of a manifest in the deployment repository.",
+		Remedy: "Move it away, or choose another target.gitops.path for the environment.",
+	},
+	HoldSet: {
+		Title: "The application is on hold", Class: Refused,
+		Why:    "A person stopped automatic deployment, or a release failed and was rolled back.",
+		Remedy: "`reconciler resume APP` lifts the hold; a newer commit goes past one that a failed release set.",
+	},
+	NothingToUndo: {
+		Title: "There is no earlier release to go back to", Class: Permanent,
+		Why:    "No other release of the application succeeded in this environment.",
+		Remedy: "Fix forward with a new commit.",
+	},
+	RunNotRetryable: {
+		Title: "The release cannot be tried again", Class: Conflict,
+		Why:    "Its run did not fail, or a newer release is desired by now.",
+		Remedy: "Look at the newest run of the application.",
+	},
+}
