@@ -13,7 +13,7 @@ var workloadDialect = map[string]foreign{
 
 var containerDialect = map[string]foreign{
 	"env": {code: fault.ScoreDialectVariables, instead: "variables",
-		remedy: "Write variables instead of env; each value is a string."},
+		remedy: "Write variables instead of env: a map from names to strings."},
 	"ports": {code: fault.ScoreDialectPorts,
 		remedy: "Move the ports to service.ports at the top level, each with a name: service: {ports: {http: {port: 80}}}."},
 }

@@ -136,39 +136,49 @@ func (p *planner) ports(root *Node) {
 }
 
 // portsOf reads what people write as ports of a container: a list of numbers, or of maps with name, port (or
-// containerPort), targetPort and protocol. It gives up on anything else.
+// containerPort), targetPort and protocol, or a map from names to those. It gives up on anything else.
 func portsOf(n *Node) ([]Port, bool) {
-	if n.Kind != List {
-		return nil, false
-	}
 	var out []Port
-	valid := func(i int) bool { return i >= port.low && i <= port.high }
 	for _, item := range n.Items {
-		var one Port
-		for _, e := range item.Entries {
-			number, isNumber := e.Value.integer()
-			switch {
-			case e.Key == "name" && e.Value.Kind == String:
-				one.Name = e.Value.Text
-			case (e.Key == "port" || e.Key == "containerPort") && one.Port == 0 && isNumber && valid(number):
-				one.Port = number
-			case e.Key == "targetPort" && isNumber && valid(number):
-				one.TargetPort = number
-			case e.Key == "protocol" && slices.Contains([]string{"TCP", "UDP"}, strings.ToUpper(e.Value.text())):
-				one.Protocol = strings.ToUpper(e.Value.Text)
-			default:
-				return nil, false
-			}
-		}
-		if number, isNumber := item.integer(); isNumber && valid(number) {
-			one.Port = number
-		}
-		if one.Port == 0 {
+		one, ok := portOf(item)
+		if !ok {
 			return nil, false
 		}
 		out = append(out, one)
 	}
-	return out, true
+	for _, e := range n.sorted() {
+		one, ok := portOf(e.Value)
+		if !ok || one.Name != "" {
+			return nil, false
+		}
+		one.Name = e.Key
+		out = append(out, one)
+	}
+	return out, !n.isScalar()
+}
+
+func portOf(n *Node) (Port, bool) {
+	var out Port
+	valid := func(i int) bool { return i >= port.low && i <= port.high }
+	for _, e := range n.Entries {
+		number, isNumber := e.Value.integer()
+		switch {
+		case e.Key == "name" && e.Value.Kind == String:
+			out.Name = e.Value.Text
+		case (e.Key == "port" || e.Key == "containerPort") && out.Port == 0 && isNumber && valid(number):
+			out.Port = number
+		case e.Key == "targetPort" && isNumber && valid(number):
+			out.TargetPort = number
+		case e.Key == "protocol" && slices.Contains([]string{"TCP", "UDP"}, strings.ToUpper(e.Value.text())):
+			out.Protocol = strings.ToUpper(e.Value.Text)
+		default:
+			return Port{}, false
+		}
+	}
+	if number, isNumber := n.integer(); isNumber && valid(number) {
+		out.Port = number
+	}
+	return out, out.Port != 0
 }
 
 // freeName returns a name for a port that is valid and not taken by another; isNew is false when the port is there.

@@ -201,6 +201,24 @@ func TestTellsPeopleWhatIsWrong(t *testing.T) {
 	}
 }
 
+// TestTellsWhereSyntaxIsWrong holds the text of syntax errors: they show the line to look at, also when the parser ran
+// far beyond it.
+func TestTellsWhereSyntaxIsWrong(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for _, data := range []string{
+		"a:\n\tb: 1\n", "a: b: c\n", "a: [\n", "a: \"x\nb: c\n", "a:\n  b: 1\n c: 2\n", "a: *x\n", "a: %x\n", "a: 'x'y\n", "- a\nb: c\n",
+		"a: |\nb\n", "a: \x01\n", "a: {b: c\nd: e\n", "key: value\nkey2 value\nk3: v\n", "a: \"x\n \\q\"\n", "a:\n- b\n  c: d\n",
+		"<<<<<<< HEAD\na: b\n=======\n", "ü: ä\nö: [ü\n", "\ufeffa: \"ü\" b\n", "a: b\rc: [d\r", "a: \"\u2028\" b\n",
+	} {
+		_, faults := score.Load(score.Source{Name: "score.yaml", Data: []byte(data)})
+		if err := fault.Print(&b, faults); err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden(t, "syntax.txt", []byte(b.String()))
+}
+
 func FuzzLoad(f *testing.F) {
 	for _, name := range []string{"testdata/rich.yaml", "testdata/faults.yaml", "testdata/dialect.yaml"} {
 		data, err := os.ReadFile(name)

@@ -99,25 +99,6 @@ func loadNext(l *yaml.Loader, doc *yaml.Node) (err error) {
 	return l.Load(doc)
 }
 
-func syntaxFault(src *source, err error) *fault.Fault {
-	code, at, message := fault.ScoreSyntax, fault.Place{File: src.name}, err.Error()
-	if e, ok := errors.AsType[*yaml.LoadError](err); ok {
-		message = e.Message
-		if e.Mark.Line > 0 {
-			at = src.place(e.Mark.Line, max(e.Mark.Column, 1))
-		}
-		if e.ContextMsg != "" {
-			message = e.ContextMsg + ": " + message
-		}
-	}
-	if bytes.Contains([]byte(message), []byte(errDepth.Error())) {
-		return fault.New(fault.ScoreLimit, "the file is %s", errDepth.Error()).At(at)
-	}
-	f := fault.New(code, "%s", message).At(at)
-	f.Cause = err
-	return f
-}
-
 // builder turns the nodes of the YAML library into ours.
 type builder struct {
 	*report
