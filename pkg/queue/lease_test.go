@@ -1,0 +1,227 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/internal/testenv"
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/queue"
+)
+
+// silent returns settings of a worker whose heartbeats never come, as of one that is cut off from the database.
+func silent() queue.Config {
+	cfg := quick()
+	cfg.Lease, cfg.Heartbeat = time.Second, time.Hour
+	return cfg
+}
+
+func TestAJobOfASilentWorkerIsTakenOverAndItsLateWritesAreRefused(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	first := queue.New(pool, silent())
+	started, fenced, late := make(chan time.Time, 1), make(chan time.Time, 1), make(chan error, 1)
+	takenOver := make(chan struct{})
+	first.Handle("k", work(func(ctx context.Context, job *queue.Job) error {
+		started <- time.Now()
+		<-ctx.Done()
+		if cause := context.Cause(ctx); !errors.Is(cause, queue.ErrLeaseLost) {
+			t.Errorf("cause %v", cause)
+		}
+		fenced <- time.Now()
+		<-takenOver
+		late <- pgx.BeginFunc(context.WithoutCancel(ctx), pool, func(tx pgx.Tx) error {
+			return job.Finish(context.WithoutCancel(ctx), tx)
+		})
+		return nil
+	}))
+	stop := run(t, first)
+	id := enqueue(t, pool, first, queue.Insert{Kind: "k", Key: "a"})[0].ID
+	began := receive(t, "the first worker", started)
+
+	second := queue.New(pool, quick())
+	goOn := make(chan struct{})
+	tokens := make(chan int64, 1)
+	second.Handle("k", work(func(_ context.Context, job *queue.Job) error {
+		if took := time.Since(began); took < 700*time.Millisecond || took > patience/2 {
+			t.Errorf("taken over after %s with a lease of 1 s", took)
+		}
+		tokens <- job.Token
+		close(takenOver)
+		<-goOn
+		return nil
+	}))
+	run(t, second)
+	fencedAt := receive(t, "the first to fence itself", fenced)
+	if took := fencedAt.Sub(began); took > 950*time.Millisecond {
+		t.Logf("fenced itself after %s", took) // On a busy machine; the order below is what counts.
+	}
+	if err := receive(t, "the late write", late); !errors.Is(err, queue.ErrLeaseLost) {
+		t.Errorf("the late write gave %v", err)
+	}
+	receive(t, "the token", tokens)
+	close(goOn)
+	e := wantState(t, second, id, queue.Done)
+	if e.Attempt != 2 || len(e.Failures) != 1 || e.Failures[0].Code != string(fault.JobAbandoned) {
+		t.Errorf("history: attempt %d, %+v", e.Attempt, e.Failures)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHeartbeatsKeepALongJob(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	cfg := quick()
+	cfg.Lease, cfg.Heartbeat = time.Second, 100*time.Millisecond
+	q := queue.New(pool, cfg)
+	q.Handle("k", work(func(ctx context.Context, _ *queue.Job) error {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(2500 * time.Millisecond): // The work: longer than two leases.
+			return nil
+		}
+	}))
+	run(t, q)
+	e := wantState(t, q, enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "a"})[0].ID, queue.Done)
+	if e.Attempt != 1 {
+		t.Errorf("attempt %d", e.Attempt)
+	}
+}
+
+func TestAWorkerLearnsThatItsLeaseWasGivenAway(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	q := queue.New(pool, quick())
+	started, causes := make(chan int64, 2), make(chan error, 2)
+	q.Handle("k", work(func(ctx context.Context, job *queue.Job) error {
+		started <- job.ID
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		return ctx.Err()
+	}))
+	run(t, q)
+	enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "a"})
+	id := receive(t, "the job", started)
+	if _, err := pool.Exec(t.Context(), "UPDATE jobs SET token = nextval('job_token_seq'), lease_until = now() + interval '1 hour' WHERE id = $1", id); err != nil {
+		t.Fatal(err)
+	}
+	if cause := receive(t, "the cause", causes); !errors.Is(cause, queue.ErrLeaseLost) {
+		t.Errorf("cause %v", cause)
+	}
+	e, err := q.Get(t.Context(), id)
+	if err != nil || e.State != queue.Running {
+		t.Errorf("the job of the other worker is %s, %v", e.State, err)
+	}
+}
+
+func TestAJobThatKillsItsWorkersEndsDeadAndIsTold(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	q := queue.New(pool, quick())
+	told := make(chan error, 1)
+	q.Handle("k", queue.Handler{Work: done, OnEnd: func(_ context.Context, _ pgx.Tx, _ *queue.Job, cause error) error {
+		told <- cause
+		return nil
+	}})
+	id := enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "a", MaxAttempts: 2}, queue.Insert{Kind: "k", Key: "a"})[0].ID
+	// What a worker leaves behind that died in its last attempt.
+	if _, err := pool.Exec(t.Context(), `UPDATE jobs SET state = 2, attempt = 2, token = nextval('job_token_seq'),
+		lease_until = now() - interval '1 s', worker = 'gone', started_at = now() WHERE id = $1`, id); err != nil {
+		t.Fatal(err)
+	}
+	run(t, q)
+	wantState(t, q, id, queue.Dead)
+	if f, ok := fault.As(receive(t, "the end", told)); !ok || f.Code != fault.JobAbandoned {
+		t.Errorf("told %v", f)
+	}
+	until(t, "the next of the key is done", func() bool { return live(t, q) == 0 })
+}
+
+func TestAnAbandonedJobOfAnUnknownKindIsLeftToThoseWhoCanTellItsEnd(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	q := queue.New(pool, quick())
+	q.Handle("known", work(done))
+	out := enqueue(t, pool, q, queue.Insert{Kind: "unknown", Key: "a", MaxAttempts: 1}, queue.Insert{Kind: "unknown", Key: "b", MaxAttempts: 1})
+	for id, ago := range map[int64]string{out[0].ID: "1 s", out[1].ID: "1 hour"} {
+		if _, err := pool.Exec(t.Context(), `UPDATE jobs SET state = 2, attempt = 1, token = nextval('job_token_seq'),
+			lease_until = now() - $2::text::interval, worker = 'gone', started_at = now() WHERE id = $1`, id, ago); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, q)
+	wantState(t, q, out[1].ID, queue.Dead) // Nobody came for too long: it must not hold its key for ever.
+	e, err := q.Get(t.Context(), out[0].ID)
+	if err != nil || e.State != queue.Running {
+		t.Errorf("the other is %s, %v", e.State, err)
+	}
+}
+
+func TestHandlersThatUseUpThePoolDoNotCostTheLease(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	cfg := quick()
+	cfg.Lease, cfg.Heartbeat = time.Second, 100*time.Millisecond
+	q := queue.New(pool, cfg)
+	q.Handle("k", work(func(ctx context.Context, _ *queue.Job) error {
+		for range pool.Config().MaxConns {
+			conn, err := pool.Acquire(ctx)
+			if err != nil {
+				return err
+			}
+			defer conn.Release()
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(2 * time.Second): // The work: longer than a lease.
+			return nil
+		}
+	}))
+	run(t, q)
+	e := wantState(t, q, enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "a"})[0].ID, queue.Done)
+	if e.Attempt != 1 {
+		t.Errorf("attempt %d: %+v", e.Attempt, e.Failures)
+	}
+}
+
+func TestGoesOnAfterTheDatabaseHasDroppedAllConnections(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	q := queue.New(pool, quick())
+	started := make(chan struct{}, 1)
+	goOn := make(chan struct{})
+	q.Handle("k", work(func(context.Context, *queue.Job) error {
+		started <- struct{}{}
+		<-goOn
+		return nil
+	}))
+	run(t, q)
+	id := enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "a"})[0].ID
+	receive(t, "the job", started)
+	conn, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = conn.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'`)
+	if err := errors.Join(err, conn.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	until(t, "the job is done", func() bool {
+		e, err := q.Get(t.Context(), id)
+		return err == nil && e.State == queue.Done
+	})
+	until(t, "another one is done", func() bool {
+		e, err := q.Get(t.Context(), enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "b"})[0].ID)
+		return err == nil && e.ID != 0
+	})
+}
