@@ -13,8 +13,6 @@ import (
 const (
 	// reapLimit bounds how many abandoned jobs one look takes over.
 	reapLimit = 100
-	// pruneLimit bounds one deletion of old history, so that its locks are short.
-	pruneLimit = 1000
 	// sweepTimeout bounds one turn of maintenance.
 	sweepTimeout = 30 * time.Second
 	// strandedLimit bounds how many keys one sweep repairs.
@@ -201,11 +199,11 @@ func (q *Queue) sweep(ctx context.Context) error {
 		return nil
 	}
 	for {
-		tag, err := q.pool.Exec(ctx, sqlPrune, q.cfg.Retention.Microseconds(), pruneLimit)
+		tag, err := q.pool.Exec(ctx, sqlPrune, q.cfg.Retention.Microseconds())
 		if err != nil {
 			return fmt.Errorf("delete old jobs: %w", err)
 		}
-		if tag.RowsAffected() < pruneLimit {
+		if tag.RowsAffected() == 0 {
 			return nil
 		}
 	}

@@ -20,8 +20,6 @@ const (
 	// claimTimeout bounds one claim. It is not tied to the shutdown: a claim whose answer nobody reads would leave jobs
 	// taken until their lease ends.
 	claimTimeout = 10 * time.Second
-	// claimLimit bounds how many jobs one claim takes, so that others get some too.
-	claimLimit = 200
 	// errorPause is the wait after a failed claim.
 	errorPause = 500 * time.Millisecond
 )
@@ -129,7 +127,7 @@ func (w *worker) holding() []*held {
 func (w *worker) free() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return min(w.q.cfg.Workers-len(w.held), claimLimit)
+	return w.q.cfg.Workers - len(w.held)
 }
 
 // listen wakes the other loops on notifications. They poll as well: a lost notification costs time, not jobs.
@@ -225,7 +223,8 @@ func (w *worker) claim(ctx, base context.Context) (more bool, err error) {
 	asking, cancel := context.WithTimeout(base, claimTimeout)
 	defer cancel()
 	validUntil := w.validFrom(time.Now())
-	rows, err := w.q.pool.Query(asking, sqlClaim, free, w.q.cfg.Name, w.q.cfg.Lease.Microseconds(), kinds)
+	sql, size := claimStatement(free)
+	rows, err := w.q.pool.Query(asking, sql, w.q.cfg.Name, w.q.cfg.Lease.Microseconds(), kinds)
 	if err != nil {
 		return false, errors.Join(fmt.Errorf("claim jobs: %w", err), w.adoptOrphans(base))
 	}
@@ -240,7 +239,7 @@ func (w *worker) claim(ctx, base context.Context) (more bool, err error) {
 		// Claimed while the shutdown began. They get what all others get: the grace, and a release after it.
 		return false, nil
 	}
-	return len(jobs) == free, nil
+	return len(jobs) == size, nil
 }
 
 // validFrom returns until when a lease asked for at that time is surely ours: a part is kept back for what lies between

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -57,12 +59,13 @@ const (
 		UNION ALL SELECT 1, id, 0 FROM same WHERE NOT EXISTS (SELECT FROM newer)
 		UNION ALL SELECT 2, id, 0 FROM newer`
 
-	// sqlClaim takes up to $1 jobs of the kinds $4 for worker $2 with a lease of $3 microseconds.
+	// sqlClaim takes jobs of the kinds $3 for worker $1 with a lease of $2 microseconds. How many stands in the text, see
+	// [claimStatement]: with a parameter there, the generic plan expects a tenth of the table and reads all of it.
 	sqlClaim = `WITH chosen AS MATERIALIZED (SELECT id FROM jobs
-			WHERE state = 1 AND run_at <= now() AND due_at <= now() + interval '240 s' AND kind = ANY ($4)
-			ORDER BY due_at, seq LIMIT $1 FOR UPDATE SKIP LOCKED)
-		UPDATE jobs SET state = 2, attempt = attempt + 1, token = nextval('job_token_seq'), worker = $2, note = NULL,
-			lease_until = now() + $3 * interval '1 microsecond', started_at = coalesce(started_at, now())
+			WHERE state = 1 AND run_at <= now() AND due_at <= now() + interval '240 s' AND kind = ANY ($3)
+			ORDER BY due_at, seq LIMIT ` + claimPlace + ` FOR UPDATE SKIP LOCKED)
+		UPDATE jobs SET state = 2, attempt = attempt + 1, token = nextval('job_token_seq'), worker = $1, note = NULL,
+			lease_until = now() + $2 * interval '1 microsecond', started_at = coalesce(started_at, now())
 		FROM chosen WHERE jobs.id = chosen.id
 		RETURNING jobs.id, kind, key, attempt, max_attempts, generation, token, coalesce(dedupe, '') AS dedupe, args, created_at,
 			(extract(epoch FROM now() - run_at) * 1000000)::bigint AS waited`
@@ -126,10 +129,10 @@ const (
 	sqlPromote = `UPDATE jobs SET state = 1 WHERE id = (SELECT b.id FROM jobs b WHERE b.key = $1 AND b.state = 0 ORDER BY b.seq LIMIT 1)
 		AND NOT EXISTS (SELECT FROM jobs a WHERE a.key = $1 AND a.state IN (1, 2)) RETURNING id, pg_notify('` + readyChannel + `', '')::text AS told`
 
-	// sqlPrune deletes up to $2 jobs that ended more than $1 microseconds ago.
-	sqlPrune = `DELETE FROM job_history h USING (SELECT id, finished_at FROM job_history
-			WHERE finished_at < now() - $1 * interval '1 microsecond' ORDER BY finished_at LIMIT $2) AS old
-		WHERE h.id = old.id AND h.finished_at = old.finished_at`
+	// sqlPrune deletes some jobs that ended more than $1 microseconds ago. The limit stands in the text for the reason
+	// given at sqlClaim.
+	sqlPrune = `DELETE FROM job_history WHERE finished_at < now() - $1 * interval '1 microsecond'
+		AND id = ANY (ARRAY (SELECT id FROM job_history WHERE finished_at < now() - $1 * interval '1 microsecond' ORDER BY finished_at LIMIT 500))`
 
 	// sqlCancelWaiting ends a job that does not run. The key must be locked. $2 is the note.
 	sqlCancelWaiting = `WITH gone AS (DELETE FROM jobs WHERE id = $1 AND state IN (0, 1) RETURNING *),
@@ -177,6 +180,24 @@ const (
 			OR EXISTS (SELECT FROM job_history WHERE key = $1 AND kind = $2 AND generation > $3 AND id > $4),
 		EXISTS (SELECT FROM jobs WHERE key = $1 AND retry_of = $4)`
 )
+
+// claimPlace is where the number of jobs to claim stands in sqlClaim.
+const claimPlace = "/*limit*/"
+
+// claimSizes are the numbers of jobs that one claim may ask for: few, because each is a prepared statement of its own.
+// The largest leaves something for others.
+var claimSizes = [...]int{200, 64, 16, 4, 1}
+
+// claimStatement returns the statement that claims as many jobs as possible but not more than free, which is at least 1,
+// and how many these are.
+func claimStatement(free int) (sql string, size int) {
+	for _, size = range claimSizes {
+		if size <= free {
+			break
+		}
+	}
+	return strings.Replace(sqlClaim, claimPlace, strconv.Itoa(size), 1), size
+}
 
 // sender is what statements are sent with: a transaction or a pool.
 type sender interface {
