@@ -13,6 +13,8 @@ CREATE TABLE repositories (
   origin        text NOT NULL CHECK (origin IN ('configuration', 'api')),
   -- Set when the repository is no longer watched; its applications stay as they are.
   removed_at    timestamptz,
+  -- Counts the looks that were asked for: the newest replaces those that wait.
+  looks         bigint NOT NULL DEFAULT 0,
   polled_at     timestamptz,
   -- Why looking fails, and since when; NULL when the last look succeeded.
   fault         jsonb,

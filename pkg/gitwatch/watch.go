@@ -1,0 +1,326 @@
+package gitwatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/forge"
+	"github.com/innominatus/reconciler/pkg/queue"
+)
+
+// JobKind is the kind of the queue's jobs that look at a repository.
+const JobKind = "look"
+
+const (
+	// lookTimeout bounds one look: a question to the remote, and one page of pull requests per 50.
+	lookTimeout = 2 * time.Minute
+	// jitter is by how much the time between looks varies, so that a thousand repositories do not ask together.
+	jitter = 0.2
+	// failingLimit is the longest wait between looks at a repository that fails.
+	failingLimit = 10 * time.Minute
+	// missedLooks is after how many intervals without a look one is asked for anew: a job can be lost by nobody but a
+	// person who deletes rows.
+	missedLooks = 3
+)
+
+// Sink acts on what was seen, in the transaction that stores it.
+type Sink interface {
+	// Moved tells that a branch is at another commit, or gone.
+	Moved(ctx context.Context, tx pgx.Tx, r Repository, ref Ref) error
+	// Seen tells that a pull request is new or changed.
+	Seen(ctx context.Context, tx pgx.Tx, r Repository, p Pull) error
+}
+
+// Enqueuer is what the watcher needs of the queue.
+type Enqueuer interface {
+	Enqueue(ctx context.Context, tx pgx.Tx, inserts ...queue.Insert) ([]queue.Enqueued, error)
+}
+
+// Watcher looks at repositories.
+type Watcher struct {
+	Pool  *pgxpool.Pool
+	Queue Enqueuer
+	Sink  Sink
+	// ListRefs asks a repository's remote for the refs below prefixes; no refs is an answer, not an error.
+	ListRefs func(ctx context.Context, r Repository, prefixes []string) (map[string]string, error)
+	// Forge returns the forge of a name; nil for "".
+	Forge func(name string) (forge.Forge, error)
+	Log   zerolog.Logger
+
+	looks *prometheus.CounterVec
+}
+
+// Collectors returns the watcher's metrics; call it once, before the watcher is used.
+func (w *Watcher) Collectors() []prometheus.Collector {
+	w.looks = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "reconciler_looks_total", Help: "Looks at repositories by outcome.",
+	}, []string{"outcome"})
+	return []prometheus.Collector{w.looks}
+}
+
+// Handler returns what the queue calls for jobs of [JobKind].
+func (w *Watcher) Handler() queue.Handler {
+	return queue.Handler{Work: w.look, Timeout: lookTimeout, BackoffBase: time.Second, BackoffCap: time.Minute, MaxAttempts: 100}
+}
+
+type jobArgs struct {
+	Repository string `json:"repository"`
+}
+
+// Put adds or changes a repository and looks at it at once.
+func (w *Watcher) Put(ctx context.Context, tx pgx.Tx, r Repository) error {
+	changed, err := put(ctx, tx, r)
+	if err != nil || !changed {
+		return err
+	}
+	return w.Hint(ctx, tx, r.Name)
+}
+
+// Configure makes the repositories of the configuration those that are watched; those that were added through the API
+// stay.
+func (w *Watcher) Configure(ctx context.Context, tx pgx.Tx, list []Repository) error {
+	known, err := Repositories(ctx, tx)
+	if err != nil {
+		return err
+	}
+	wanted := map[string]bool{}
+	for _, r := range list {
+		wanted[r.Name] = true
+		if err := w.Put(ctx, tx, r); err != nil {
+			return err
+		}
+	}
+	for _, r := range known {
+		if r.Origin == Configuration && !wanted[r.Name] {
+			if err := w.Drop(ctx, tx, r.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Drop stops watching a repository. Its applications stay as they are.
+func (w *Watcher) Drop(ctx context.Context, tx pgx.Tx, name string) error {
+	tag, err := tx.Exec(ctx, sqlDropRepository, name)
+	if err == nil && tag.RowsAffected() == 0 {
+		return fault.New(fault.RepositoryUnknown, "repository %q is not watched", name)
+	}
+	return wrap("drop repository", err)
+}
+
+const sqlNextLook = `UPDATE repositories SET looks = looks + 1 WHERE name = $1 AND removed_at IS NULL RETURNING looks`
+
+// Hint asks for a look at a repository now. A look that waits for its time makes way; one that runs is followed by
+// another, because it may have asked before what the hint is about happened.
+func (w *Watcher) Hint(ctx context.Context, tx pgx.Tx, repository string) error {
+	return w.enqueue(ctx, tx, repository, time.Time{})
+}
+
+func (w *Watcher) enqueue(ctx context.Context, tx pgx.Tx, repository string, at time.Time) error {
+	look, ok, err := moved(tx.QueryRow(ctx, sqlNextLook, repository))
+	if err != nil || !ok {
+		return wrap("ask for a look", err)
+	}
+	_, err = w.Queue.Enqueue(ctx, tx, queue.Insert{
+		Kind: JobKind, Key: "repository/" + repository, Generation: look, RunAt: at, Args: jobArgs{repository},
+	})
+	return wrap("enqueue look", err)
+}
+
+// sighting is what one look saw.
+type sighting struct {
+	refs  map[string]string
+	pulls []forge.Pull
+	// ended are pull requests that are not open any more.
+	ended []forge.Pull
+}
+
+func (w *Watcher) look(ctx context.Context, job *queue.Job) error {
+	var args jobArgs
+	if err := job.Bind(&args); err != nil {
+		return err
+	}
+	r, err := Get(ctx, w.Pool, args.Repository)
+	if err != nil || r.RemovedAt != nil {
+		return err
+	}
+	seen, failure := w.see(ctx, r)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	outcome := "ok"
+	if failure != nil {
+		outcome = fault.ClassOf(failure).String()
+		w.Log.Warn().Err(failure).Str("repository", r.Name).Msg("repository cannot be looked at")
+	}
+	w.looks.WithLabelValues(outcome).Inc()
+	return pgx.BeginFunc(ctx, w.Pool, func(tx pgx.Tx) error {
+		if failure == nil {
+			if err := w.note(ctx, tx, r, seen); err != nil {
+				return err
+			}
+		}
+		if err := w.next(ctx, tx, job, r, failure); err != nil {
+			return err
+		}
+		return job.Finish(ctx, tx)
+	})
+}
+
+// see asks the remote and the forge.
+func (w *Watcher) see(ctx context.Context, r Repository) (seen sighting, err error) {
+	prefixes := make([]string, 0, len(r.Branches))
+	for b := range r.Branches {
+		prefixes = append(prefixes, "refs/heads/"+b)
+	}
+	if seen.refs, err = w.ListRefs(ctx, r, prefixes); err != nil {
+		return seen, err
+	}
+	f, err := w.Forge(r.Forge)
+	if err != nil || f == nil {
+		return seen, err
+	}
+	if seen.pulls, err = f.Pulls(ctx, r.Name); err != nil {
+		return seen, err
+	}
+	open := map[int64]bool{}
+	for _, p := range seen.pulls {
+		open[p.Number] = true
+	}
+	before, err := Pulls(ctx, w.Pool, r.Name, forge.Open)
+	if err != nil {
+		return seen, err
+	}
+	for _, p := range before {
+		if open[p.Number] {
+			continue
+		}
+		now, err := f.Pull(ctx, r.Name, p.Number)
+		if errors.Is(err, forge.ErrNotFound) {
+			now, err = forge.Pull{Number: p.Number, State: forge.Closed, Title: p.Title, HeadCommit: p.HeadCommit, BaseRef: p.BaseRef}, nil
+		}
+		if err != nil {
+			return seen, err
+		}
+		seen.ended = append(seen.ended, now)
+	}
+	return seen, nil
+}
+
+// note stores what was seen and tells the sink what is new.
+func (w *Watcher) note(ctx context.Context, tx pgx.Tx, r Repository, seen sighting) error {
+	// A merge is noted before the branch moves: whoever evaluates the branch finds the pull request.
+	for _, p := range append(seen.ended, seen.pulls...) {
+		if _, followed := r.Branches[p.BaseRef]; !followed {
+			continue
+		}
+		if err := w.notePull(ctx, tx, r, p, seen.refs["refs/heads/"+p.BaseRef]); err != nil {
+			return err
+		}
+	}
+	for branch := range r.Branches {
+		if _, ok, err := moved(tx.QueryRow(ctx, sqlMoveRef, r.Name, branch, seen.refs["refs/heads/"+branch])); err != nil || !ok {
+			if err != nil {
+				return fmt.Errorf("store ref: %w", err)
+			}
+			continue
+		}
+		ref, _, err := GetRef(ctx, tx, r.Name, branch)
+		if err != nil {
+			return err
+		}
+		if err := w.Sink.Moved(ctx, tx, r, ref); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Watcher) notePull(ctx context.Context, tx pgx.Tx, r Repository, p forge.Pull, base string) error {
+	_, ok, err := moved(tx.QueryRow(ctx, sqlSeePull, r.Name, p.Number, p.State, p.Title, p.Author, p.HeadRef, p.HeadCommit,
+		p.BaseRef, base, p.Fork, p.MergeCommit))
+	if err != nil || !ok {
+		return wrap("store pull request", err)
+	}
+	stored, _, err := GetPull(ctx, tx, r.Name, p.Number)
+	if err != nil {
+		return err
+	}
+	return w.Sink.Seen(ctx, tx, r, stored)
+}
+
+// next notes how the look went and asks for the next one, unless one was asked for meanwhile.
+func (w *Watcher) next(ctx context.Context, tx pgx.Tx, job *queue.Job, r Repository, failure error) error {
+	var why *fault.Fault
+	wait := r.Poll()
+	if failure != nil {
+		why = fault.Of(failure)[0]
+		if r.FailingSince != nil {
+			// The longer it fails, the rarer it is asked: twice the time that it has failed for, up to a limit.
+			wait = min(max(wait, time.Since(*r.FailingSince)), failingLimit)
+		}
+		wait = max(wait, why.After)
+	}
+	if _, err := tx.Exec(ctx, sqlLooked, r.Name, why); err != nil {
+		return fmt.Errorf("note look: %w", err)
+	}
+	var newest int64
+	if err := tx.QueryRow(ctx, `SELECT looks FROM repositories WHERE name = $1 FOR UPDATE`, r.Name).Scan(&newest); err != nil {
+		return fmt.Errorf("count looks: %w", err)
+	}
+	if newest > job.Generation {
+		return nil
+	}
+	wait += time.Duration((rand.Float64()*2 - 1) * jitter * float64(wait))
+	return w.enqueue(ctx, tx, r.Name, time.Now().Add(wait))
+}
+
+const sqlMissed = `SELECT name FROM repositories
+WHERE removed_at IS NULL AND coalesce(polled_at, created_at) < now() - make_interval(secs => $1 * greatest(poll_seconds, $2))`
+
+// Sweep asks for looks at repositories that nobody has looked at for long. It finds none unless something was lost.
+func (w *Watcher) Sweep(ctx context.Context) error {
+	rows, err := w.Pool.Query(ctx, sqlMissed, missedLooks, int(failingLimit/time.Second))
+	if err != nil {
+		return fmt.Errorf("look for missed repositories: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("look for missed repositories: %w", err)
+	}
+	for _, name := range names {
+		err := pgx.BeginFunc(ctx, w.Pool, func(tx pgx.Tx) error { return w.Hint(ctx, tx, name) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Touch gives a branch a new generation without a move, so that it is evaluated again: the world around it changed.
+func Touch(ctx context.Context, tx pgx.Tx, repository, branch string) (Ref, error) {
+	if _, _, err := moved(tx.QueryRow(ctx, sqlTouchRef, repository, branch)); err != nil {
+		return Ref{}, fmt.Errorf("touch ref: %w", err)
+	}
+	ref, _, err := GetRef(ctx, tx, repository, branch)
+	return ref, err
+}
+
+// TouchPull does the same for a pull request.
+func TouchPull(ctx context.Context, tx pgx.Tx, repository string, number int64) (Pull, error) {
+	if _, _, err := moved(tx.QueryRow(ctx, sqlTouchPull, repository, number)); err != nil {
+		return Pull{}, fmt.Errorf("touch pull request: %w", err)
+	}
+	p, _, err := GetPull(ctx, tx, repository, number)
+	return p, err
+}

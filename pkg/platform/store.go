@@ -1,0 +1,118 @@
+package platform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/postgres"
+)
+
+// Revision is a version of the platform configuration that was seen.
+type Revision struct {
+	ID     int64  `json:"id"`
+	Digest string `json:"digest"`
+	// Source is the directory or the repository that it came from, Commit its commit there.
+	Source    string     `json:"source"`
+	Commit    string     `json:"commit,omitempty"`
+	Faults    fault.List `json:"faults,omitempty"`
+	Valid     bool       `json:"valid"`
+	CreatedAt time.Time  `json:"createdAt"`
+}
+
+const (
+	revisionColumns = `id, digest, source, commit, faults, valid, created_at`
+	sqlNewestValid  = `SELECT id, files FROM platform_revisions WHERE valid ORDER BY id DESC LIMIT 1`
+	sqlNewestID     = `SELECT coalesce(max(id), 0) FROM platform_revisions WHERE valid`
+	sqlRevisions    = `SELECT ` + revisionColumns + ` FROM platform_revisions ORDER BY id DESC LIMIT $1`
+	sqlInsert       = `INSERT INTO platform_revisions (digest, source, commit, files, faults, valid) VALUES ($1, $2, $3, $4, $5, $6)`
+	// Replicas that offer at the same time take turns.
+	sqlLock = `SELECT pg_advisory_xact_lock(hashtextextended('platform configuration', 11))`
+)
+
+// Store keeps versions of the platform configuration in the database, so that every replica plans with the same one.
+type Store struct {
+	mu      sync.Mutex
+	id      int64
+	current *Platform
+}
+
+// Current returns the newest valid version, or a [fault.PlatformMissing].
+func (s *Store) Current(ctx context.Context, db postgres.Querier) (*Platform, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var newest int64
+	if err := db.QueryRow(ctx, sqlNewestID).Scan(&newest); err != nil {
+		return nil, fmt.Errorf("read platform configuration: %w", err)
+	}
+	if newest == s.id && s.current != nil {
+		return s.current, nil
+	}
+	var id int64
+	var text []byte
+	err := db.QueryRow(ctx, sqlNewestValid).Scan(&id, &text)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, fault.New(fault.PlatformMissing, "no valid platform configuration was loaded yet")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read platform configuration: %w", err)
+	}
+	var files Files
+	if err := json.Unmarshal(text, &files); err != nil {
+		return nil, fmt.Errorf("read platform configuration: %w", err)
+	}
+	p, faults := Load(files)
+	if p == nil {
+		return nil, fmt.Errorf("stored platform configuration %d is not valid for this version: %w", id, faults)
+	}
+	s.id, s.current = id, p
+	return p, nil
+}
+
+// Offer takes a version that was seen. A valid one comes into force if it differs from the one that is; an invalid one
+// changes nothing and is kept for people. changed says that another version is in force now.
+func (s *Store) Offer(ctx context.Context, tx pgx.Tx, source, commit string, files Files) (changed bool, faults fault.List, err error) {
+	if _, err := tx.Exec(ctx, sqlLock); err != nil {
+		return false, nil, fmt.Errorf("lock platform configuration: %w", err)
+	}
+	p, faults := Load(files)
+	last, err := s.Revisions(ctx, tx, 1)
+	if err != nil {
+		return false, nil, err
+	}
+	digest := files.digest()
+	if len(last) > 0 && last[0].Digest == digest {
+		return false, faults, nil
+	}
+	var content any
+	if p != nil {
+		content = files
+	}
+	var problems any
+	if len(faults) > 0 {
+		problems = faults
+	}
+	if _, err := tx.Exec(ctx, sqlInsert, digest, source, commit, content, problems, p != nil); err != nil {
+		return false, nil, fmt.Errorf("store platform configuration: %w", err)
+	}
+	return p != nil, faults, nil
+}
+
+// Revisions returns the newest versions, the newest first.
+func (s *Store) Revisions(ctx context.Context, db postgres.Querier, limit int) ([]Revision, error) {
+	rows, err := db.Query(ctx, sqlRevisions, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read platform revisions: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Revision])
+	if err != nil {
+		return nil, fmt.Errorf("read platform revisions: %w", err)
+	}
+	return list, nil
+}
