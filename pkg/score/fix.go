@@ -92,9 +92,13 @@ func (c copies) remove(n *Node, key string) {
 	m.Entries = slices.DeleteFunc(m.Entries, func(e Entry) bool { return e.Key == key })
 }
 
-// maxTries is up to how many edits are tried one by one when all together do not give what was meant; each try reads
-// the whole file.
-const maxTries = 50
+// When all edits together do not give what was meant, they are tried one by one; each try reads the whole file.
+const (
+	// maxTries is up to how many edits are tried.
+	maxTries = 50
+	// maxTrySize is the largest file, in bytes, that is read so often.
+	maxTrySize = 64 << 10
+)
 
 // apply makes the edits that give what was meant: all of them, or else those that do so one after the other.
 func apply(src *source, docs []*Node, edits []edit) ([]byte, []edit) {
@@ -104,7 +108,7 @@ func apply(src *source, docs []*Node, edits []edit) ([]byte, []edit) {
 	if out := cutAll(src.data, edits); asMeant(src, docs, edits, out) {
 		return out, edits
 	}
-	if len(edits) > maxTries {
+	if len(edits) > maxTries || len(src.data) > maxTrySize {
 		return nil, nil
 	}
 	var made []edit
@@ -196,6 +200,9 @@ func (p *planner) document(root *Node) {
 	}
 	p.outputs(root)
 	p.ports(root)
+	slices.SortStableFunc(p.edits, func(a, b edit) int {
+		return cmp.Or(a.change.At.Line-b.change.At.Line, a.change.At.Column-b.change.At.Column)
+	})
 }
 
 // rename changes a key, if the new one is not there yet.
@@ -259,7 +266,7 @@ func (p *planner) follows(key fault.Place, at int) bool {
 func (p *planner) outputs(root *Node) {
 	seen := map[int]bool{}
 	for s := range slots(root) {
-		for _, r := range s.references([]*source{p.src}) {
+		for r := range s.references([]*source{p.src}) {
 			at, ok := p.src.find(r.At)
 			if !ok || len(r.Path) < 4 || r.Path[0] != "resources" || r.Path[2] != "outputs" ||
 				!bytes.HasPrefix(p.src.data[at:], []byte(opening+r.Raw+"}")) {

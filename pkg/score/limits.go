@@ -12,6 +12,11 @@ const (
 	// maxNodes is how many values a file may have, aliases and merge keys counted as if written out. A rich workload
 	// has about 150. It bounds time and memory of every walk, also over a tree in which aliases share values.
 	maxNodes = 50_000
+	// maxReferences is how many placeholders a workload, or a file that it names as a source, may have. Each is looked
+	// up, and later resolved; a rich workload has about 30.
+	maxReferences = 10_000
+	// maxCandidates is among how many names the one is sought that was probably meant; more would take too long.
+	maxCandidates = 200
 	// maxFaults is how many faults are told at once; more than a few screens help nobody.
 	maxFaults = 100
 	// maxCollected is how many faults are kept while looking, so that the first ones by place can be chosen.

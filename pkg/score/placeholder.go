@@ -2,6 +2,8 @@ package score
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 )
 
@@ -25,52 +27,46 @@ type Part struct {
 //	$ ${a    themselves: nothing is closed
 //
 // Whether a path means something is not looked at here.
-func Parse(s string) []Part {
-	if strings.IndexByte(s, '$') < 0 {
-		if s == "" {
-			return nil
+func Parse(s string) []Part { return slices.Collect(parts(s)) }
+
+// parts yields what [Parse] returns.
+func parts(s string) iter.Seq[Part] {
+	return func(yield func(Part) bool) {
+		var text []byte
+		from, at := 0, 0 // where text and what follows it begin
+		closing := strings.LastIndexByte(s, '}')
+		flush := func() bool { return len(text) == 0 || yield(Part{Literal: string(text), Offset: from}) }
+		for at < len(s) {
+			dollar := strings.IndexByte(s[at:], '$')
+			if dollar < 0 {
+				text = append(text, s[at:]...)
+				break
+			}
+			dollar += at
+			text = append(text, s[at:dollar]...)
+			rest := s[dollar+1:]
+			switch {
+			case strings.HasPrefix(rest, "{") && dollar < closing:
+				raw, _, _ := strings.Cut(rest[1:], "}")
+				at = dollar + len("${}") + len(raw)
+				if !flush() || !yield(Part{Raw: raw, Path: split(raw), Offset: dollar}) {
+					return
+				}
+				text, from = text[:0], at
+			case strings.HasPrefix(rest, "${") && dollar < closing:
+				end := strings.IndexByte(rest, '}') + 1
+				text = append(text, rest[:end]...)
+				at = dollar + 1 + end
+			case strings.HasPrefix(rest, "$"):
+				text = append(text, '$')
+				at = dollar + 2
+			default:
+				text = append(text, '$')
+				at = dollar + 1
+			}
 		}
-		return []Part{{Literal: s}}
+		flush()
 	}
-	var out []Part
-	var text []byte
-	from := 0 // where text begins
-	closing := strings.LastIndexByte(s, '}')
-	flush := func(next int) {
-		if len(text) > 0 {
-			out = append(out, Part{Literal: string(text), Offset: from})
-		}
-		text, from = text[:0], next
-	}
-	for at := 0; at < len(s); {
-		dollar := strings.IndexByte(s[at:], '$')
-		if dollar < 0 {
-			text = append(text, s[at:]...)
-			break
-		}
-		dollar += at
-		text = append(text, s[at:dollar]...)
-		rest := s[dollar+1:]
-		switch {
-		case strings.HasPrefix(rest, "{") && dollar < closing:
-			raw, _, _ := strings.Cut(rest[1:], "}")
-			at = dollar + len("${}") + len(raw)
-			flush(at)
-			out = append(out, Part{Raw: raw, Path: split(raw), Offset: dollar})
-		case strings.HasPrefix(rest, "${") && dollar < closing:
-			end := strings.IndexByte(rest, '}') + 1
-			text = append(text, rest[:end]...)
-			at = dollar + 1 + end
-		case strings.HasPrefix(rest, "$"):
-			text = append(text, '$')
-			at = dollar + 2
-		default:
-			text = append(text, '$')
-			at = dollar + 1
-		}
-	}
-	flush(len(s))
-	return out
 }
 
 // split cuts a path at its dots; \. is a dot inside a key.
@@ -101,7 +97,7 @@ func Expand(s string, resolve func(path []string) (string, error)) (string, erro
 		return s, nil
 	}
 	var b strings.Builder
-	for _, p := range Parse(s) {
+	for p := range parts(s) {
 		if p.Path == nil {
 			b.WriteString(p.Literal)
 			continue

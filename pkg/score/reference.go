@@ -111,7 +111,7 @@ func references(root *Node, sources []*source) iter.Seq[Reference] {
 			if strings.IndexByte(s.node.Text, '$') < 0 {
 				continue
 			}
-			for _, r := range s.references(sources) {
+			for r := range s.references(sources) {
 				if !yield(r) {
 					return
 				}
@@ -120,25 +120,27 @@ func references(root *Node, sources []*source) iter.Seq[Reference] {
 	}
 }
 
-// references returns the placeholders of one string.
-func (s slot) references(sources []*source) []Reference {
-	var out []Reference
-	var places *locator
-	if src := sourceOf(sources, s.node.Place.File); src != nil {
-		places = src.locator(s.node.Place, s.node.Text)
-	}
-	parts := Parse(s.node.Text)
-	for _, p := range parts {
-		if p.Path == nil {
-			continue
+// references yields the placeholders of one string.
+func (s slot) references(sources []*source) iter.Seq[Reference] {
+	return func(yield func(Reference) bool) {
+		var places *locator
+		if src := sourceOf(sources, s.node.Place.File); src != nil {
+			places = src.locator(s.node.Place, s.node.Text)
 		}
-		r := Reference{Path: p.Path, Raw: p.Raw, Use: s.use, Owner: s.owner, Whole: len(parts) == 1, At: s.node.Place}
-		if places != nil {
-			r.At = places.find(p.Offset)
+		for p := range parts(s.node.Text) {
+			if p.Path == nil {
+				continue
+			}
+			r := Reference{Path: p.Path, Raw: p.Raw, Use: s.use, Owner: s.owner, At: s.node.Place}
+			r.Whole = len(opening)+len(p.Raw)+len("}") == len(s.node.Text)
+			if places != nil {
+				r.At = places.find(p.Offset)
+			}
+			if !yield(r) {
+				return
+			}
 		}
-		out = append(out, r)
 	}
-	return out
 }
 
 // References yields all placeholders of the workload: containers by name, then resources by name.
@@ -167,9 +169,13 @@ func (w *Workload) CheckFile(file Source, container string, outputs Outputs) ([]
 	var refs []Reference
 	v := &validator{report: r}
 	names := w.Root.Get("resources").keys()
-	for _, p := range Parse(string(src.data)) {
+	for p := range parts(string(src.data)) {
 		if p.Path == nil {
 			continue
+		}
+		if len(refs) >= maxReferences {
+			r.add(tooMany(src.at(p.Offset)))
+			break
 		}
 		ref := Reference{Path: p.Path, Raw: p.Raw, Use: InFile, Owner: container, At: src.at(p.Offset)}
 		refs = append(refs, ref)

@@ -41,11 +41,18 @@ func (r *report) breaks(doc *Node) {
 
 // nearest returns the word that was probably meant. Among very many it does not look: that would take too long.
 func (r *report) nearest(word string, candidates []string) string {
-	const most = 200
-	if len(candidates) > most || r.full() {
+	if len(candidates) > maxCandidates || r.full() {
 		return ""
 	}
 	return fault.Nearest(word, candidates)
+}
+
+// nearestKey returns the key of a map that was probably meant.
+func (r *report) nearestKey(key string, n *Node) string {
+	if n == nil || len(n.Entries) > maxCandidates {
+		return ""
+	}
+	return r.nearest(key, n.keys())
 }
 
 func (r *report) source(name string) *source { return sourceOf(r.sources, name) }

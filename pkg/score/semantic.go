@@ -28,9 +28,9 @@ func (v *validator) before(names []string, waits map[string][]Entry) {
 		return
 	}
 	next := map[string][]string{}
-	for name, list := range waits {
-		for _, b := range list {
-			_, found := slices.BinarySearch(names, b.Key)
+	for _, name := range names {
+		for _, b := range waits[name] {
+			found := has(names, b.Key)
 			switch {
 			case b.Key == name:
 				v.fail(fault.ScoreBeforeCycle, b.Place, "the container %s waits for itself", clip(name))
@@ -97,12 +97,17 @@ func (v *validator) numbers(root *Node) {
 func (v *validator) placeholders(root *Node) map[string][]Reference {
 	edges := map[string][]Reference{}
 	names := root.Get("resources").keys()
+	count := 0
 	for s := range slots(root) {
 		if strings.IndexByte(s.node.Text, '$') < 0 {
 			continue
 		}
 		v.unclosed(s.node)
-		for _, r := range s.references(v.sources) {
+		for r := range s.references(v.sources) {
+			if count++; count > maxReferences {
+				v.add(tooMany(r.At))
+				return edges
+			}
 			v.placeholder(root, r, names)
 			if r.Use == InParams && r.Resource() != "" {
 				edges[r.Owner] = append(edges[r.Owner], r)
@@ -110,6 +115,10 @@ func (v *validator) placeholders(root *Node) map[string][]Reference {
 		}
 	}
 	return edges
+}
+
+func tooMany(at fault.Place) *fault.Fault {
+	return fault.New(fault.ScoreLimit, "there are more than %d placeholders", maxReferences).At(at)
 }
 
 func (v *validator) placeholder(root *Node, r Reference, names []string) {
@@ -160,7 +169,7 @@ func (v *validator) metadata(root *Node, r Reference) {
 		below := n.Get(key)
 		if below == nil {
 			v.fail(fault.ScoreReference, r.At, "${%s}: there is no %q in %s", clip(r.Raw), clip(key), clip(strings.Join(r.Path[:i+1], "."))).
-				Suggest(v.nearest(key, n.keys()))
+				Suggest(v.nearestKey(key, n))
 			return
 		}
 		n = below
