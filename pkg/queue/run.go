@@ -285,10 +285,24 @@ func (w *worker) start(base context.Context, c claimed, validUntil time.Time) {
 		defer cancel(nil)
 		w.q.metrics.wait.WithLabelValues(c.Kind).Observe(float64(c.Waited) / 1e6)
 		w.do(ctx, h)
-		w.mu.Lock()
-		delete(w.held, h.job.ID)
-		w.q.metrics.running.Set(float64(len(w.held)))
-		w.mu.Unlock()
-		w.q.wakeNow()
+		w.release(h)
 	})
+}
+
+// release gives the places of jobs free whose ends are written, all at once, so that the next claim can fill them all.
+func (w *worker) release(jobs ...*held) {
+	w.mu.Lock()
+	before := len(w.held)
+	for _, h := range jobs {
+		// The same job may be back already, as another attempt.
+		if w.held[h.job.ID] == h {
+			delete(w.held, h.job.ID)
+		}
+	}
+	after := len(w.held)
+	w.q.metrics.running.Set(float64(after))
+	w.mu.Unlock()
+	if after < before {
+		w.q.wakeNow()
+	}
 }

@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -20,7 +19,9 @@ const (
 )
 
 // All statements of the queue. States are written as numbers: 0 blocked, 1 ready, 2 running; see [State].
-// A test prepares each of them, another one looks at their plans.
+// A test prepares each of them, another one looks at their plans. Where the next of a key is looked for, "state < 1" stands
+// for "state = 0": as long as the table has no statistics, the planner expects so few rows of the latter that it reads and
+// sorts all of the key's.
 const (
 	// sqlLock takes the keys' locks in one order, so that two batches cannot wait for each other. Statements after it in
 	// the same transaction see what the holders before have committed, unless the isolation is stricter.
@@ -36,7 +37,7 @@ const (
 		history AS (INSERT INTO job_history (` + historyColumns + `)
 			SELECT id, clock_timestamp(), created_at, started_at, run_at, token, generation, retry_of, 5, priority, attempt,
 				max_attempts, kind, key, dedupe, worker, note, failures, args FROM gone),
-		next AS MATERIALIZED (SELECT b.id FROM jobs b WHERE b.key = $1 AND b.state = 0 AND NOT (b.kind = $2 AND b.generation < $3)
+		next AS MATERIALIZED (SELECT b.id FROM jobs b WHERE b.key = $1 AND b.state < 1 AND NOT (b.kind = $2 AND b.generation < $3)
 			AND EXISTS (SELECT FROM gone WHERE gone.state = 1) ORDER BY b.seq LIMIT 1),
 		promoted AS (UPDATE jobs SET state = 1 FROM next WHERE jobs.id = next.id RETURNING 1)
 		SELECT id, generation, coalesce(dedupe, '') AS dedupe, args, attempt,
@@ -89,9 +90,9 @@ const (
 			SELECT id, clock_timestamp(), created_at, started_at, run_at, token, generation, retry_of, final, priority, attempt,
 				max_attempts, kind, key, dedupe, worker, note, ` + withFailure + `, args FROM gone),
 		next AS MATERIALIZED (SELECT n.id FROM gone CROSS JOIN LATERAL
-			(SELECT b.id FROM jobs b WHERE b.key = gone.key AND b.state = 0 ORDER BY b.seq LIMIT 1) AS n),
-		promoted AS (UPDATE jobs SET state = 1 FROM next WHERE jobs.id = next.id RETURNING 1)
-		SELECT id, (SELECT count(*) FROM promoted) AS promoted FROM gone`
+			(SELECT b.id FROM jobs b WHERE b.key = gone.key AND b.state < 1 ORDER BY b.seq LIMIT 1) AS n),
+		promoted AS (UPDATE jobs SET state = 1 FROM next WHERE jobs.id = next.id)
+		SELECT id FROM gone`
 
 	withFailure = `failures || CASE WHEN error IS NULL THEN '[]'::jsonb ELSE jsonb_build_array(jsonb_build_object(
 			'attempt', attempt, 'at', clock_timestamp(), 'worker', worker, 'code', code, 'error', error)) END`
@@ -126,7 +127,7 @@ const (
 		AND NOT EXISTS (SELECT FROM jobs a WHERE a.key = b.key AND a.state IN (1, 2)) LIMIT $1`
 
 	// sqlPromote gives the key's place to the next in line, if nobody has it. The key must be locked.
-	sqlPromote = `UPDATE jobs SET state = 1 WHERE id = (SELECT b.id FROM jobs b WHERE b.key = $1 AND b.state = 0 ORDER BY b.seq LIMIT 1)
+	sqlPromote = `UPDATE jobs SET state = 1 WHERE id = (SELECT b.id FROM jobs b WHERE b.key = $1 AND b.state < 1 ORDER BY b.seq LIMIT 1)
 		AND NOT EXISTS (SELECT FROM jobs a WHERE a.key = $1 AND a.state IN (1, 2)) RETURNING id, pg_notify('` + readyChannel + `', '')::text AS told`
 
 	// sqlPrune deletes some jobs that ended more than $1 microseconds ago. The limit stands in the text for the reason
@@ -240,18 +241,13 @@ type ending struct {
 	code, text string
 }
 
-type ended struct {
-	ID       int64
-	Promoted int64
-}
-
 // finish ends one job whose key is locked, and says whether it was still ours.
 func finish(ctx context.Context, tx sender, e ending) (bool, error) {
 	rows, err := tx.Query(ctx, sqlFinish, finishArguments([]ending{e})...)
 	if err != nil {
 		return false, fmt.Errorf("finish job %d: %w", e.id, err)
 	}
-	done, err := pgx.CollectRows(rows, pgx.RowToStructByName[ended])
+	done, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
 		return false, fmt.Errorf("finish job %d: %w", e.id, err)
 	}
@@ -269,9 +265,8 @@ func finishArguments(endings []ending) []any {
 	return []any{ids, tokens, states, codes, texts}
 }
 
-// finishAll ends many jobs in one round trip and one transaction. It returns the ids that were still ours, and whether
-// other jobs became ready.
-func finishAll(ctx context.Context, pool sender, keys []string, endings []ending) (ours []int64, promoted bool, err error) {
+// finishAll ends many jobs in one round trip and one transaction. It returns the ids that were still ours.
+func finishAll(ctx context.Context, pool sender, keys []string, endings []ending) (ours []int64, err error) {
 	var batch pgx.Batch
 	// Statements of a batch outside of a transaction are one implicit transaction, and each sees what was committed
 	// before it began.
@@ -288,21 +283,15 @@ func finishAll(ctx context.Context, pool sender, keys []string, endings []ending
 		err = checkLocks(rows)
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("lock %d keys: %w", len(keys), err)
+		return nil, fmt.Errorf("lock %d keys: %w", len(keys), err)
 	}
 	if rows, err = results.Query(); err != nil {
-		return nil, false, fmt.Errorf("finish %d jobs: %w", len(endings), err)
+		return nil, fmt.Errorf("finish %d jobs: %w", len(endings), err)
 	}
-	done, err := pgx.CollectRows(rows, pgx.RowToStructByName[ended])
-	if err != nil {
-		return nil, false, fmt.Errorf("finish %d jobs: %w", len(endings), err)
+	if ours, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
+		return nil, fmt.Errorf("finish %d jobs: %w", len(endings), err)
 	}
-	for _, e := range done {
-		ours = append(ours, e.ID)
-		promoted = promoted || e.Promoted > 0
-	}
-	slices.Sort(ours)
-	return ours, promoted, nil
+	return ours, nil
 }
 
 func orNull(s string) *string {

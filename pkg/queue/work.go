@@ -113,9 +113,8 @@ func (w *worker) write(ctx context.Context, h *held, v verdict) (string, error) 
 
 // completion is a job that is done, on its way to finishLoop.
 type completion struct {
-	id, token int64
-	key       string
-	result    chan<- completed
+	held   *held
+	result chan<- completed
 }
 
 type completed struct {
@@ -129,7 +128,7 @@ func (w *worker) complete(h *held) (ours bool, err error) {
 	// finishLoop outlives all jobs that Run waits for. A job that did not stop in time must not hang here for ever: its
 	// lease ends.
 	select {
-	case w.done <- completion{id: h.job.ID, token: h.job.Token, key: h.job.Key, result: result}:
+	case w.done <- completion{held: h, result: result}:
 	case <-h.lost:
 		return false, nil
 	}
@@ -167,15 +166,20 @@ func (w *worker) finishBatch(ctx context.Context, batch []completion) {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	keys, endings := make([]string, len(batch)), make([]ending, len(batch))
+	jobs := make([]*held, len(batch))
 	for i, c := range batch {
-		keys[i], endings[i] = c.key, ending{id: c.id, token: c.token, state: Done}
+		job := c.held.job
+		jobs[i], keys[i], endings[i] = c.held, job.Key, ending{id: job.ID, token: job.Token, state: Done}
 	}
-	ids, _, err := finishAll(ctx, w.q.pool, keys, endings)
+	ids, err := finishAll(ctx, w.q.pool, keys, endings)
 	ours := make(map[int64]bool, len(ids))
 	for _, id := range ids {
 		ours[id] = true
 	}
+	if err == nil {
+		w.release(jobs...)
+	}
 	for _, c := range batch {
-		c.result <- completed{ours: ours[c.id], err: err}
+		c.result <- completed{ours: ours[c.held.job.ID], err: err}
 	}
 }
