@@ -1,0 +1,182 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/pkg/apply"
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/gitwatch"
+	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/status"
+)
+
+// Confirm lets a plan that waits be applied. The commit is evaluated again: only if it still gives the same plan is it
+// applied.
+func (r *Reconciler) Confirm(ctx context.Context, plan, by string) error {
+	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
+		p, err := r.Planner.Plan(ctx, tx, plan)
+		if err != nil {
+			return err
+		}
+		a, err := r.Planner.Named(ctx, tx, p.Environment, p.Application)
+		if err != nil {
+			return err
+		}
+		if a.Waiting != plan {
+			if a.Waiting != "" {
+				return fault.New(fault.PlanOutdated, "%s waits for plan %s, not for %s", a.Name, a.Waiting, plan)
+			}
+			return fault.New(fault.PlanNotWaiting, "plan %s does not wait for a confirmation", plan)
+		}
+		if err := r.Planner.Confirm(ctx, tx, plan, by); err != nil {
+			return err
+		}
+		return r.evaluateAgain(ctx, tx, a)
+	})
+}
+
+// evaluateAgain asks for a new look at the branches that an application's environment follows.
+func (r *Reconciler) evaluateAgain(ctx context.Context, tx pgx.Tx, a planner.Application) error {
+	repo, err := gitwatch.Get(ctx, tx, a.Repository)
+	if err != nil {
+		return err
+	}
+	return r.again(ctx, tx, repo)
+}
+
+// Hold stops automatic deployment of an application until Resume.
+func (r *Reconciler) Hold(ctx context.Context, environment, name, reason, by string) error {
+	return r.act(ctx, environment, name, func(tx pgx.Tx, a planner.Application) error {
+		return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{Reason: reason, By: by})
+	})
+}
+
+// Resume lifts a hold and deploys what its branch says.
+func (r *Reconciler) Resume(ctx context.Context, environment, name string) error {
+	return r.act(ctx, environment, name, func(tx pgx.Tx, a planner.Application) error {
+		if err := r.Planner.LiftHold(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		return r.evaluateAgain(ctx, tx, a)
+	})
+}
+
+// Rollback applies an earlier release again (0: the last good one before what is applied) and holds the application, so
+// that automation does not fight it.
+func (r *Reconciler) Rollback(ctx context.Context, environment, name string, generation int64, by string) (run apply.Run, err error) {
+	err = r.act(ctx, environment, name, func(tx pgx.Tx, a planner.Application) error {
+		if generation == 0 {
+			succeeded, err := r.Runs.Succeeded(ctx, tx, a.ID)
+			if err != nil {
+				return err
+			}
+			if generation, err = r.lastDifferent(ctx, tx, a, succeeded); err != nil {
+				return err
+			}
+		}
+		record, err := r.Planner.Record(ctx, tx, a.ID, generation)
+		if err != nil {
+			return err
+		}
+		if run, err = r.Runner.Again(ctx, tx, a, generation, record.Commit); err != nil {
+			return err
+		}
+		return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{By: by, Reason: fmt.Sprintf("rolled back to generation %d", generation)})
+	})
+	return run, err
+}
+
+// lastDifferent returns the newest generation that succeeded and has other content than what is applied.
+func (r *Reconciler) lastDifferent(ctx context.Context, tx pgx.Tx, a planner.Application, succeeded []int64) (int64, error) {
+	applied, err := r.Planner.Digest(ctx, tx, a.ID, a.Applied)
+	if err != nil {
+		return 0, err
+	}
+	for below := a.Applied; ; {
+		generation, err := r.Planner.LastGood(ctx, tx, a.ID, succeeded, below)
+		if err != nil {
+			return 0, err
+		}
+		if generation == 0 {
+			return 0, fault.New(fault.NothingToUndo, "%s has no earlier release in %s that succeeded", a.Name, a.Environment)
+		}
+		digest, err := r.Planner.Digest(ctx, tx, a.ID, generation)
+		if err != nil || digest != applied {
+			return generation, err
+		}
+		below = generation
+	}
+}
+
+// Retry tries the newest release of an application again after it failed.
+func (r *Reconciler) Retry(ctx context.Context, environment, name string) (run apply.Run, err error) {
+	err = r.act(ctx, environment, name, func(tx pgx.Tx, a planner.Application) error {
+		failed, err := r.newestFailed(ctx, tx, a)
+		if err != nil {
+			return err
+		}
+		if err := r.Planner.LiftHold(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		record, err := r.Planner.Record(ctx, tx, a.ID, failed.Generation)
+		if err != nil {
+			return err
+		}
+		f := finding{document: document{path: a.Path}, name: a.Name, known: &a, release: record.Release, gone: record.Release == nil}
+		base, err := r.Planner.Base(ctx, tx, a)
+		if err != nil {
+			return err
+		}
+		f.plan = planner.NewPlan(a.Name, a.Environment, "retry", base, record.Release)
+		if err := r.Planner.StorePlan(ctx, tx, f.plan, a.Repository, failed.Commit, 0); err != nil {
+			return err
+		}
+		out := status.Outcome{Application: a.Name, Environment: a.Environment, Path: a.Path, Plan: f.plan}
+		if err := r.release(ctx, tx, a, &f, failed.Commit, "retry", &out); err != nil {
+			return err
+		}
+		if run, err = r.Runs.Run(ctx, tx, out.Run); err != nil {
+			return err
+		}
+		return r.repoint(ctx, tx, failed, run)
+	})
+	return run, err
+}
+
+// newestFailed returns the run that a retry repeats: the newest one that was no rollback, if it failed.
+func (r *Reconciler) newestFailed(ctx context.Context, tx pgx.Tx, a planner.Application) (apply.Run, error) {
+	runs, err := r.Runs.Runs(ctx, tx, apply.RunFilter{Environment: a.Environment, Name: a.Name}, 20)
+	if err != nil {
+		return apply.Run{}, err
+	}
+	for _, run := range runs {
+		if run.Application != a.ID || run.Kind == apply.Rollback {
+			continue
+		}
+		if run.State == apply.Failed || run.State == apply.Cancelled {
+			return run, nil
+		}
+		break
+	}
+	return apply.Run{}, fault.New(fault.RunNotRetryable, "the newest run of %s in %s did not fail", a.Name, a.Environment)
+}
+
+// act runs f in a transaction that holds the application's lock.
+func (r *Reconciler) act(ctx context.Context, environment, name string, f func(pgx.Tx, planner.Application) error) error {
+	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
+		a, err := r.Planner.Named(ctx, tx, environment, name)
+		if err != nil {
+			return err
+		}
+		if a, err = r.Planner.Lock(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		if err := f(tx, a); err != nil {
+			return err
+		}
+		return r.refresh(ctx, tx, a.Repository, a.Commit)
+	})
+}

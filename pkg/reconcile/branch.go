@@ -1,0 +1,269 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/pkg/apply"
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/forge"
+	"github.com/innominatus/reconciler/pkg/gitwatch"
+	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/queue"
+	"github.com/innominatus/reconciler/pkg/status"
+)
+
+// branch evaluates the commit that a branch is at, and makes it the desired state.
+func (r *Reconciler) branch(ctx context.Context, job *queue.Job) error {
+	var args branchArgs
+	if err := job.Bind(&args); err != nil {
+		return err
+	}
+	repo, err := gitwatch.Get(ctx, r.Pool, args.Repository)
+	if err != nil {
+		return err
+	}
+	ref, found, err := gitwatch.GetRef(ctx, r.Pool, args.Repository, args.Branch)
+	if err != nil {
+		return err
+	}
+	if !found || ref.Commit == nil || repo.RemovedAt != nil {
+		// Absence needs proof of intent: what a deleted branch deployed stays as it is.
+		return nil
+	}
+	ctx, span := r.Tracer.Start(ctx, "evaluate branch")
+	defer span.End()
+	tree, err := r.Source.Tree(ctx, repo, ref.Name, *ref.Commit)
+	if err != nil {
+		return err
+	}
+	for _, environment := range repo.Branches[ref.Name] {
+		if err := r.desire(ctx, repo, ref, environment, tree); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// branchEnded tells that a commit could not be evaluated at all.
+func (r *Reconciler) branchEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, cause error) error {
+	var args branchArgs
+	if err := job.Bind(&args); err != nil || args.Commit == "" || errors.Is(cause, queue.ErrSuperseded) {
+		return err
+	}
+	repo, err := gitwatch.Get(ctx, tx, args.Repository)
+	if err != nil {
+		return err
+	}
+	return r.sayAll(ctx, tx, repo, args.Branch, args.Commit, forge.Error, "the commit could not be evaluated: "+cause.Error())
+}
+
+// desire plans a tree in one environment and stores what follows: releases, runs, what waits, and what is told.
+func (r *Reconciler) desire(ctx context.Context, repo gitwatch.Repository, ref gitwatch.Ref, environment string, tree Tree) error {
+	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
+		// Evaluations of one environment take turns, so that each sees the names, services and resources of the others.
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('environment ' || $1, 11))`, environment); err != nil {
+			return fmt.Errorf("lock environment %s: %w", environment, err)
+		}
+		now, _, err := gitwatch.GetRef(ctx, tx, ref.Repository, ref.Name)
+		if err != nil {
+			return err
+		}
+		if now.Generation > ref.Generation {
+			return queue.ErrSuperseded // the branch moved on; its job is waiting
+		}
+		v, err := r.evaluate(ctx, tx, repo, environment, tree)
+		if err != nil {
+			return err
+		}
+		var outcomes []status.Outcome
+		for i := range v.findings {
+			o, err := r.decide(ctx, tx, v, &v.findings[i], *ref.Commit)
+			if err != nil {
+				return err
+			}
+			outcomes = append(outcomes, o)
+		}
+		if err := r.storeEvaluation(ctx, tx, evaluation{
+			Repository: repo.Name, Commit: *ref.Commit, Environment: environment, Ref: ref.Name, Generation: ref.Generation, Outcome: outcomes,
+		}); err != nil {
+			return err
+		}
+		return r.refresh(ctx, tx, repo.Name, *ref.Commit)
+	})
+}
+
+// decide stores what a finding means for its application.
+func (r *Reconciler) decide(ctx context.Context, tx pgx.Tx, v *view, f *finding, commit string) (status.Outcome, error) {
+	out := outcome(v, f)
+	if f.plan == nil {
+		return out, r.decideWithoutPlan(ctx, tx, f, commit, out)
+	}
+	a, err := r.application(ctx, tx, v, f)
+	if err != nil {
+		return out, err
+	}
+	// What was read before the lock may have changed: another evaluation or a run was faster.
+	if f.known != nil && (a.Applied != f.known.Applied || a.Generation != f.known.Generation) {
+		*f.known = a
+		if f.plan, err = r.planOf(ctx, tx, v, f); err != nil {
+			return out, err
+		}
+		out.Plan = f.plan
+	}
+	a.Name, a.Inputs, a.Commit, a.Faults = f.name, f.inputs, commit, nil
+	if err := r.Planner.Evaluated(ctx, tx, a); err != nil {
+		return out, err
+	}
+	if err := r.Planner.StorePlan(ctx, tx, f.plan, v.repository.Name, commit, 0); err != nil {
+		return out, err
+	}
+	done, err := r.already(ctx, tx, a, f, &out)
+	if err != nil || done {
+		return out, err
+	}
+	waiting, err := r.obstacle(ctx, tx, v, f, commit)
+	if err != nil {
+		return out, err
+	}
+	if waiting != nil {
+		out.Waiting = waiting
+		return out, r.Planner.Wait(ctx, tx, a.ID, f.plan.ID, waiting)
+	}
+	if err := r.Planner.Wait(ctx, tx, a.ID, "", nil); err != nil {
+		return out, err
+	}
+	if a.Hold.Holds(f.plan.Digest) {
+		out.Held = a.Hold.Reason
+		return out, nil
+	}
+	if a.Hold != nil {
+		// The hold was for one release that failed, and this is another one.
+		if err := r.Planner.LiftHold(ctx, tx, a.ID); err != nil {
+			return out, err
+		}
+	}
+	return out, r.release(ctx, tx, a, f, commit, "commit", &out)
+}
+
+func (r *Reconciler) decideWithoutPlan(ctx context.Context, tx pgx.Tx, f *finding, commit string, out status.Outcome) error {
+	if f.known == nil {
+		return nil
+	}
+	a, err := r.Planner.Lock(ctx, tx, f.known.ID)
+	if err != nil {
+		return err
+	}
+	a.Commit = commit
+	if !f.unchanged {
+		a.Faults, a.Inputs = out.Faults, ""
+	}
+	return r.Planner.Evaluated(ctx, tx, a)
+}
+
+// application returns the application's row, locked, and makes it if it is new.
+func (r *Reconciler) application(ctx context.Context, tx pgx.Tx, v *view, f *finding) (planner.Application, error) {
+	if f.known != nil {
+		return r.Planner.Lock(ctx, tx, f.known.ID)
+	}
+	return r.Planner.Create(ctx, tx, v.environment.Name, v.repository.Name, f.path, f.name)
+}
+
+// already says whether what is proposed is what is desired already, and adds to the outcome what became of it.
+func (r *Reconciler) already(ctx context.Context, tx pgx.Tx, a planner.Application, f *finding, out *status.Outcome) (bool, error) {
+	if a.Generation == 0 {
+		return false, nil
+	}
+	newest, err := r.Planner.Digest(ctx, tx, a.ID, a.Generation)
+	if err != nil || newest != f.plan.Digest {
+		return false, err
+	}
+	run, err := r.Runs.RunOf(ctx, tx, a.ID, a.Generation)
+	if err != nil {
+		return false, err
+	}
+	if run.State == apply.Superseded || run.State == apply.Cancelled {
+		return false, nil
+	}
+	if run.State != apply.Succeeded || run.Commit == a.Commit {
+		out.Generation, out.Run, out.State, out.Problem = run.Generation, run.ID, string(run.State), run.Fault
+	}
+	if a.Hold.Holds(f.plan.Digest) {
+		out.Held = a.Hold.Reason
+	}
+	return true, r.Planner.Wait(ctx, tx, a.ID, "", nil)
+}
+
+// obstacle returns why a person is needed before the plan is applied, or nil.
+func (r *Reconciler) obstacle(ctx context.Context, tx pgx.Tx, v *view, f *finding, commit string) (*fault.Fault, error) {
+	stored, err := r.Planner.Plan(ctx, tx, f.plan.ID)
+	if err != nil || stored.ConfirmedBy != nil {
+		return nil, err
+	}
+	confirm := v.environment.ConfirmDeletes
+	switch {
+	case v.emptied:
+		return fault.New(fault.DeletesAll, "the commit has no Score file, but %s runs in %s", f.name, v.environment.Name), nil
+	case confirm == "all" && f.plan.Summary.Delete+f.plan.Summary.Replace > 0, confirm == "all" && f.plan.Removal():
+		return fault.New(fault.DeletesStateful, "the plan deletes something, and %s asks for a confirmation", v.environment.Name), nil
+	case confirm == "stateful" && f.plan.Summary.Stateful > 0:
+		return fault.New(fault.DeletesStateful, "the plan deletes data of %s", f.name), nil
+	case v.environment.WhenPlanDiffers == "stop":
+		return r.differs(ctx, tx, v, f, commit)
+	default:
+		return nil, nil
+	}
+}
+
+// differs says that a merge has another plan than its pull request showed.
+func (r *Reconciler) differs(ctx context.Context, tx pgx.Tx, v *view, f *finding, commit string) (*fault.Fault, error) {
+	pull, merged, err := gitwatch.MergedBy(ctx, tx, v.repository.Name, commit)
+	if err != nil || !merged {
+		return nil, err
+	}
+	shown, err := r.loadEvaluation(ctx, tx, v.repository.Name, pullRef(pull.Number), v.environment.Name, pull.HeadCommit)
+	if err != nil || shown == nil {
+		return nil, err
+	}
+	for _, o := range shown.Outcome {
+		if o.Path == f.path && o.Plan != nil && o.Plan.ID != f.plan.ID {
+			return fault.New(fault.PlanDiffers, "pull request %d showed plan %s, the merge gives %s", pull.Number, o.Plan.ID, f.plan.ID), nil
+		}
+	}
+	return nil, nil
+}
+
+// release makes the proposed release the newest desired one and schedules its run.
+func (r *Reconciler) release(ctx context.Context, tx pgx.Tx, a planner.Application, f *finding, commit, cause string, out *status.Outcome) error {
+	generation, err := r.Planner.NextRelease(ctx, tx, planner.Record{Application: a.ID, Plan: f.plan.ID, Commit: commit, Cause: cause}, f.release)
+	if err != nil {
+		return err
+	}
+	run := apply.Run{
+		Application: a.ID, Environment: a.Environment, Name: f.name, Repository: a.Repository, Generation: generation,
+		Kind: apply.Deploy, State: apply.Queued, Plan: f.plan.ID, Commit: commit,
+	}
+	if f.gone {
+		run.Kind = apply.Remove
+	}
+	id, replaced, err := r.Runs.Schedule(ctx, tx, r.Queue, run)
+	if err != nil {
+		return err
+	}
+	out.Generation, out.Run, out.State = generation, id, string(apply.Queued)
+	for _, old := range replaced {
+		if old.Commit != commit {
+			if err := r.refresh(ctx, tx, old.Repository, old.Commit); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func outcome(v *view, f *finding) status.Outcome {
+	return status.Outcome{Application: f.name, Environment: v.environment.Name, Path: f.path, Plan: f.plan, Faults: f.faults}
+}

@@ -1,0 +1,178 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/gitwatch"
+	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/platform/recipe"
+	"github.com/innominatus/reconciler/pkg/postgres"
+)
+
+// finding is what a tree means for one application of an environment.
+type finding struct {
+	document
+	// name is the workload's, or that of the known application if the file is broken or gone.
+	name string
+	// known is the application as it is stored; nil if it is new.
+	known *planner.Application
+	// gone: the file is not in the tree any more.
+	gone bool
+	// unchanged: nothing that the newest release depends on is different.
+	unchanged bool
+	inputs    string
+	release   *planner.Release
+	plan      *planner.Plan
+}
+
+// view is a tree as it is seen in one environment.
+type view struct {
+	repository  gitwatch.Repository
+	environment *platform.Environment
+	platform    *platform.Platform
+	findings    []finding
+	// emptied: the tree has no Score file, and applications of the repository are there.
+	emptied bool
+}
+
+// evaluate plans every application of a tree in an environment. It changes nothing.
+func (r *Reconciler) evaluate(ctx context.Context, db postgres.Querier, repo gitwatch.Repository, environment string, tree Tree) (*view, error) {
+	p, err := r.Platform.Current(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	v := &view{repository: repo, platform: p}
+	if v.environment, err = p.Environment(environment); err != nil {
+		return nil, err
+	}
+	docs, err := documents(tree, repo.Paths, environment)
+	if err != nil {
+		return nil, err
+	}
+	all, err := r.Planner.Applications(ctx, db, planner.Filter{Environment: environment})
+	if err != nil {
+		return nil, err
+	}
+	v.match(docs, all)
+	services, err := r.services(ctx, db, v, all)
+	if err != nil {
+		return nil, err
+	}
+	stored, shared, err := r.Runs.Stored(ctx, db, environment)
+	if err != nil {
+		return nil, err
+	}
+	for i := range v.findings {
+		f := &v.findings[i]
+		if f.workload == nil && !f.gone {
+			continue
+		}
+		if f.workload != nil {
+			f.inputs = inputs(f.document, p, v.environment, services)
+			if r.settled(f) {
+				f.unchanged = true
+				continue
+			}
+			f.release, f.faults = planner.Build(planner.Input{
+				Workload: f.workload, Environment: v.environment, Platform: p, Services: services, Stored: stored, Shared: shared,
+				Source: read(tree), Secrets: r.Keys,
+			})
+			if f.release == nil {
+				continue
+			}
+		}
+		if f.plan, err = r.planOf(ctx, db, v, f); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+// settled says that the newest release of an application was made of the same inputs and is in its target.
+func (r *Reconciler) settled(f *finding) bool {
+	a := f.known
+	return a != nil && a.Inputs == f.inputs && len(a.Faults) == 0 && a.Waiting == "" && a.Applied == a.Generation && a.Applied > 0
+}
+
+// match brings documents and known applications together, and refuses names that belong to somebody else.
+func (v *view) match(docs []document, all []planner.Application) {
+	byPath, owner := map[string]*planner.Application{}, map[string]string{}
+	for i := range all {
+		a := &all[i]
+		if a.Repository == v.repository.Name {
+			byPath[a.Path] = a
+		}
+		owner[a.Name] = a.Repository + " " + a.Path
+	}
+	// What a file holds that cannot be read is not known: nothing of it counts as gone.
+	present, broken := map[string]bool{}, map[string]bool{}
+	for _, d := range docs {
+		f := finding{document: d, known: byPath[d.path]}
+		if d.none && f.known == nil {
+			continue
+		}
+		present[d.path] = true
+		broken[d.path] = d.workload == nil
+		switch {
+		case d.workload != nil:
+			f.name = d.workload.Name
+			me := v.repository.Name + " " + d.path
+			if other, taken := owner[f.name]; taken && other != me {
+				taken := fault.New(fault.NameTaken, "the name %q belongs to %s in environment %s", f.name, other, v.environment.Name).At(d.workload.NameAt)
+				d.workload.Show(fault.List{taken})
+				f.workload, f.faults = nil, append(f.faults, taken)
+			} else {
+				owner[f.name] = me
+			}
+		case f.known != nil:
+			f.name = f.known.Name
+		default:
+			f.name = d.path
+		}
+		v.findings = append(v.findings, f)
+	}
+	for _, a := range all {
+		file, _, _ := strings.Cut(a.Path, "#")
+		if a.Repository == v.repository.Name && !present[a.Path] && !broken[file] {
+			known := a
+			v.findings = append(v.findings, finding{document: document{path: a.Path}, name: a.Name, known: &known, gone: true})
+		}
+	}
+	v.emptied = len(present) == 0 && len(v.findings) > 0
+}
+
+// services returns how all workloads of the environment are reached once the tree is applied.
+func (r *Reconciler) services(ctx context.Context, db postgres.Querier, v *view, all []planner.Application) (map[string]recipe.Service, error) {
+	services, err := r.Planner.Services(ctx, db, v.environment.Name)
+	if err != nil {
+		return nil, err
+	}
+	services = maps.Clone(services)
+	for _, f := range v.findings {
+		if f.workload != nil {
+			services[f.workload.Name] = planner.ServiceOf(f.workload)
+		}
+		if f.gone {
+			delete(services, f.name)
+		}
+	}
+	return services, nil
+}
+
+func (r *Reconciler) planOf(ctx context.Context, db postgres.Querier, v *view, f *finding) (*planner.Plan, error) {
+	base := planner.Base{}
+	if f.known != nil {
+		var err error
+		if base, err = r.Planner.Base(ctx, db, *f.known); err != nil {
+			return nil, fmt.Errorf("read base of %s: %w", f.name, err)
+		}
+	}
+	p := planner.NewPlan(f.name, v.environment.Name, v.platform.Digest, base, f.release)
+	p.Warnings = f.faults.Warnings()
+	return p, nil
+}

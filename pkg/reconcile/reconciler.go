@@ -1,0 +1,199 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/innominatus/reconciler/pkg/apply"
+	"github.com/innominatus/reconciler/pkg/forge"
+	"github.com/innominatus/reconciler/pkg/gitwatch"
+	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/queue"
+	"github.com/innominatus/reconciler/pkg/secret"
+	"github.com/innominatus/reconciler/pkg/status"
+)
+
+// The kinds of the queue's jobs that are done here.
+const (
+	// JobBranch evaluates a commit of a branch.
+	JobBranch = "branch"
+	// JobPull plans a pull request.
+	JobPull = "pull"
+)
+
+const (
+	// timeout bounds one evaluation: fetching is the longest part.
+	timeout = 10 * time.Minute
+	// attempts of an evaluation: with the back-off below, over about an hour; a new commit or look starts anew.
+	attempts = 20
+)
+
+// Tree is what a commit holds.
+type Tree interface {
+	// Paths returns the regular files that match, sorted. Anything that cannot be read is an error: a file that is not
+	// in the answer is not in the commit.
+	Paths(match func(path string) bool) ([]string, error)
+	// Read returns the content of a regular file; found is false if there is nothing at the path.
+	Read(path string) (content []byte, found bool, err error)
+}
+
+// Source fetches commits.
+type Source interface {
+	// Tree returns the tree of a commit that a branch was at.
+	Tree(ctx context.Context, r gitwatch.Repository, branch, commit string) (Tree, error)
+	// Merge returns what merging a pull request into its base gives, and the paths that conflict.
+	Merge(ctx context.Context, r gitwatch.Repository, p gitwatch.Pull) (Tree, []string, error)
+}
+
+// Queue is what is needed of the queue.
+type Queue interface {
+	Enqueue(ctx context.Context, tx pgx.Tx, inserts ...queue.Insert) ([]queue.Enqueued, error)
+}
+
+// Reconciler joins the rooms.
+type Reconciler struct {
+	Pool     *pgxpool.Pool
+	Queue    Queue
+	Source   Source
+	Planner  *planner.Store
+	Platform *platform.Store
+	Runs     *apply.Store
+	Runner   *apply.Runner
+	Outbox   *status.Outbox
+	Keys     *secret.Keyring
+	Redactor *secret.Redactor
+	// Instance names this installation in contexts and comments; URL is its address without a slash at the end.
+	Instance, URL string
+	Tracer        trace.Tracer
+	Log           zerolog.Logger
+}
+
+var _ gitwatch.Sink = (*Reconciler)(nil)
+
+// Handlers returns what the queue calls, by kind of job.
+func (r *Reconciler) Handlers() map[string]queue.Handler {
+	return map[string]queue.Handler{
+		JobBranch: {Work: r.branch, OnEnd: r.branchEnded, Timeout: timeout, MaxAttempts: attempts, BackoffCap: 5 * time.Minute},
+		JobPull:   {Work: r.pull, OnEnd: r.pullEnded, Timeout: timeout, MaxAttempts: attempts, BackoffCap: 5 * time.Minute},
+	}
+}
+
+type branchArgs struct {
+	Repository string `json:"repository"`
+	Branch     string `json:"branch"`
+	Generation int64  `json:"generation"`
+	Commit     string `json:"commit"`
+}
+
+type pullArgs struct {
+	Repository string `json:"repository"`
+	Number     int64  `json:"number"`
+	Generation int64  `json:"generation"`
+	Head       string `json:"head"`
+}
+
+// Moved implements [gitwatch.Sink].
+func (r *Reconciler) Moved(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, ref gitwatch.Ref) error {
+	args := branchArgs{Repository: repo.Name, Branch: ref.Name, Generation: ref.Generation}
+	if ref.Commit != nil {
+		args.Commit = *ref.Commit
+		if err := r.sayAll(ctx, tx, repo, ref.Name, args.Commit, forge.Pending, "looking at the commit"); err != nil {
+			return err
+		}
+	}
+	_, err := r.Queue.Enqueue(ctx, tx, queue.Insert{
+		Kind: JobBranch, Key: fmt.Sprintf("branch/%s/%s", repo.Name, ref.Name), Generation: ref.Generation, Args: args,
+	})
+	return err
+}
+
+// Seen implements [gitwatch.Sink].
+func (r *Reconciler) Seen(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull) error {
+	if p.State != forge.Open {
+		return nil // a merge moves the branch, and a closed pull request changes nothing
+	}
+	if err := r.sayAll(ctx, tx, repo, p.BaseRef, p.HeadCommit, forge.Pending, "planning"); err != nil {
+		return err
+	}
+	_, err := r.Queue.Enqueue(ctx, tx, queue.Insert{
+		Kind: JobPull, Key: fmt.Sprintf("pull/%s/%d", repo.Name, p.Number), Generation: p.Generation,
+		Args: pullArgs{repo.Name, p.Number, p.Generation, p.HeadCommit},
+	})
+	return err
+}
+
+// PlatformChanged evaluates everything anew with another platform configuration.
+func (r *Reconciler) PlatformChanged(ctx context.Context, tx pgx.Tx) error {
+	list, err := gitwatch.Repositories(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, repo := range list {
+		if err := r.again(ctx, tx, repo); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// again evaluates the branches and pull requests of a repository anew.
+func (r *Reconciler) again(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository) error {
+	refs, err := gitwatch.Refs(ctx, tx, repo.Name)
+	if err != nil {
+		return err
+	}
+	for _, ref := range refs {
+		if _, followed := repo.Branches[ref.Name]; !followed || ref.Commit == nil {
+			continue
+		}
+		if ref, err = gitwatch.Touch(ctx, tx, repo.Name, ref.Name); err != nil {
+			return err
+		}
+		if err := r.Moved(ctx, tx, repo, ref); err != nil {
+			return err
+		}
+	}
+	pulls, err := gitwatch.Pulls(ctx, tx, repo.Name, forge.Open)
+	if err != nil {
+		return err
+	}
+	for _, p := range pulls {
+		if p, err = gitwatch.TouchPull(ctx, tx, repo.Name, p.Number); err != nil {
+			return err
+		}
+		if err := r.Seen(ctx, tx, repo, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// context names the status of an environment; the instance is part of it, so that two installations that report to one
+// commit do not overwrite each other.
+func (r *Reconciler) statusContext(environment string) string {
+	return strings.Join([]string{"reconciler", r.Instance, environment}, "/")
+}
+
+// sayAll sets the status of every environment that follows a branch.
+func (r *Reconciler) sayAll(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, branch, commit string, state forge.State, text string) error {
+	var reports []status.Report
+	for _, e := range repo.Branches[branch] {
+		reports = append(reports, r.statusReport(repo.Name, commit, e, state, text))
+	}
+	return r.Outbox.Say(ctx, tx, reports...)
+}
+
+func (r *Reconciler) statusReport(repository, commit, environment string, state forge.State, text string) status.Report {
+	return status.Report{
+		Repository: repository, Kind: status.KindStatus, Target: commit, Context: r.statusContext(environment), State: state, Body: text,
+		URL: fmt.Sprintf("%s/revisions/%s/%s", r.URL, repository, commit),
+	}
+}

@@ -1,0 +1,269 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/pkg/apply"
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/forge"
+	"github.com/innominatus/reconciler/pkg/gitwatch"
+	"github.com/innominatus/reconciler/pkg/postgres"
+	"github.com/innominatus/reconciler/pkg/status"
+)
+
+// evaluation is what became of a revision in an environment.
+type evaluation struct {
+	Repository  string
+	Commit      string
+	Environment string
+	// Ref is a branch, or a pull request as #7.
+	Ref        string
+	Generation int64
+	Outcome    []status.Outcome
+	CreatedAt  time.Time
+}
+
+const (
+	evaluationColumns  = `repository, commit, environment, ref, generation, outcome, created_at`
+	sqlStoreEvaluation = `INSERT INTO evaluations (repository, commit, environment, ref, generation, outcome) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (repository, ref, environment, commit) DO UPDATE SET generation = $5, outcome = $6, created_at = now()`
+	sqlEvaluation  = `SELECT ` + evaluationColumns + ` FROM evaluations WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit = $4`
+	sqlEvaluations = `SELECT ` + evaluationColumns + ` FROM evaluations WHERE repository = $1 AND commit = $2 ORDER BY ref, environment`
+)
+
+func (r *Reconciler) storeEvaluation(ctx context.Context, db postgres.Querier, e evaluation) error {
+	if e.Outcome == nil {
+		e.Outcome = []status.Outcome{}
+	}
+	if _, err := db.Exec(ctx, sqlStoreEvaluation, e.Repository, e.Commit, e.Environment, e.Ref, e.Generation, e.Outcome); err != nil {
+		return fmt.Errorf("store evaluation: %w", err)
+	}
+	return nil
+}
+
+func (r *Reconciler) loadEvaluation(ctx context.Context, db postgres.Querier, repository, ref, environment, commit string) (*evaluation, error) {
+	list, err := evaluations(db.Query(ctx, sqlEvaluation, repository, ref, environment, commit))
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return &list[0], nil
+}
+
+func evaluations(rows pgx.Rows, err error) ([]evaluation, error) {
+	if err == nil {
+		var list []evaluation
+		if list, err = pgx.CollectRows(rows, pgx.RowToStructByName[evaluation]); err == nil {
+			return list, nil
+		}
+	}
+	return nil, fmt.Errorf("read evaluations: %w", err)
+}
+
+// refresh tells anew what became of a commit: the status of each environment, and the comment of the pull request whose
+// merge made it.
+func (r *Reconciler) refresh(ctx context.Context, tx pgx.Tx, repository, commit string) error {
+	list, err := evaluations(tx.Query(ctx, sqlEvaluations, repository, commit))
+	if err != nil {
+		return err
+	}
+	var reports []status.Report
+	var all []status.Outcome
+	for _, e := range list {
+		if strings.HasPrefix(e.Ref, "#") {
+			continue
+		}
+		for i := range e.Outcome {
+			if err := r.update(ctx, tx, &e.Outcome[i]); err != nil {
+				return err
+			}
+		}
+		if err := r.storeEvaluation(ctx, tx, e); err != nil {
+			return err
+		}
+		state, text := deployed(e.Outcome)
+		reports = append(reports, r.statusReport(repository, commit, e.Environment, state, text))
+		all = append(all, e.Outcome...)
+	}
+	if len(reports) == 0 {
+		return nil
+	}
+	pull, merged, err := gitwatch.MergedBy(ctx, tx, repository, commit)
+	if err != nil {
+		return err
+	}
+	if merged {
+		comment := r.comment(repository, pull)
+		comment.Merge, comment.Outcomes = commit, all
+		reports = append(reports, r.commentReport(repository, pull, comment))
+	}
+	return r.Outbox.Say(ctx, tx, reports...)
+}
+
+// update adds to an outcome what its run came to.
+func (r *Reconciler) update(ctx context.Context, tx pgx.Tx, o *status.Outcome) error {
+	if o.Run == 0 {
+		return nil
+	}
+	run, err := r.Runs.Run(ctx, tx, o.Run)
+	if err != nil {
+		return err
+	}
+	o.State, o.Problem = string(run.State), nil
+	if run.State != apply.Failed {
+		return nil
+	}
+	o.Problem = run.Fault
+	later, err := r.Runs.Runs(ctx, tx, apply.RunFilter{Environment: run.Environment, Name: run.Name}, 20)
+	if err != nil {
+		return err
+	}
+	for _, undo := range later {
+		if undo.ID > run.ID && undo.Kind == apply.Rollback && undo.State == apply.Succeeded && undo.Commit == run.Commit {
+			o.Undone = undo.Generation
+		}
+	}
+	return nil
+}
+
+// RunChanged is told by the runner of every change of a run's state.
+func (r *Reconciler) RunChanged(ctx context.Context, tx pgx.Tx, run apply.Run) error {
+	return r.refresh(ctx, tx, run.Repository, run.Commit)
+}
+
+// proposed sums up what a pull request would do.
+func proposed(outcomes []status.Outcome) (forge.State, string) {
+	changes, failed := 0, 0
+	var first *fault.Fault
+	for _, o := range outcomes {
+		if o.Changes() {
+			changes++
+		}
+		if o.Failed() {
+			failed++
+			if first == nil {
+				first = o.Faults.Errors()[0]
+			}
+		}
+	}
+	if failed > 0 {
+		return forge.Failure, fmt.Sprintf("%d of %d invalid: %s", failed, len(outcomes), first)
+	}
+	return forge.Success, fmt.Sprintf("%d of %d applications change", changes, len(outcomes))
+}
+
+// deployed sums up what became of a commit.
+func deployed(outcomes []status.Outcome) (forge.State, string) {
+	counts := map[string]int{}
+	var first string
+	for _, o := range outcomes {
+		switch {
+		case o.Faults.Err() != nil:
+			counts["invalid"]++
+			first = o.Faults.Errors()[0].Error()
+		case o.State == string(apply.Failed):
+			counts["failed"]++
+			if o.Problem != nil {
+				first = o.Application + ": " + o.Problem.Error()
+			}
+		case o.Waiting != nil:
+			counts["waiting"]++
+		case o.Held != "":
+			counts["on hold"]++
+		case o.State == string(apply.Queued) || o.State == string(apply.Running):
+			counts["deploying"]++
+		case o.State == string(apply.Succeeded):
+			counts["deployed"]++
+		case o.State != "":
+			counts[o.State]++
+		}
+	}
+	var parts []string
+	for _, what := range []string{"invalid", "failed", "waiting", "on hold", "deploying", "deployed", "superseded", "cancelled"} {
+		if counts[what] > 0 {
+			parts = append(parts, strconv.Itoa(counts[what])+" "+what)
+		}
+	}
+	text := strings.Join(parts, ", ")
+	switch {
+	case counts["invalid"]+counts["failed"] > 0:
+		return forge.Failure, text + ": " + first
+	case counts["waiting"] > 0:
+		return forge.Pending, text + " for a confirmation"
+	case counts["deploying"] > 0:
+		return forge.Pending, text
+	case text == "":
+		return forge.Success, fmt.Sprintf("0 of %d applications change", len(outcomes))
+	default:
+		return forge.Success, text
+	}
+}
+
+func (r *Reconciler) comment(repository string, p gitwatch.Pull) status.Comment {
+	return status.Comment{
+		Marker: r.Marker(repository, p.Number), Instance: r.Instance, URL: r.URL, Base: p.BaseCommit, Head: p.HeadCommit,
+	}
+}
+
+// Marker is the hidden line by which our comment is known; only we can make it.
+func (r *Reconciler) Marker(repository string, pull int64) string {
+	about := fmt.Sprintf("%s %s#%d", r.Instance, repository, pull)
+	return fmt.Sprintf("<!-- reconciler:v1 %s sig=%s -->", about, r.Keys.Fingerprint("comment " + about)[:16])
+}
+
+func (r *Reconciler) commentReport(repository string, p gitwatch.Pull, c status.Comment) status.Report {
+	return status.Report{
+		Repository: repository, Kind: status.KindComment, Target: strconv.FormatInt(p.Number, 10), Body: c.Render(),
+	}
+}
+
+// Revision is what became of a commit, for people.
+type Revision struct {
+	Repository  string           `json:"repository"`
+	Commit      string           `json:"commit"`
+	Environment string           `json:"environment"`
+	Ref         string           `json:"ref"`
+	Outcomes    []status.Outcome `json:"outcomes"`
+	CreatedAt   time.Time        `json:"createdAt"`
+}
+
+// Revisions returns what became of a commit, by ref and environment.
+func (r *Reconciler) Revisions(ctx context.Context, db postgres.Querier, repository, commit string) ([]Revision, error) {
+	list, err := evaluations(db.Query(ctx, sqlEvaluations, repository, commit))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Revision, len(list))
+	for i, e := range list {
+		out[i] = Revision{e.Repository, e.Commit, e.Environment, e.Ref, e.Outcome, e.CreatedAt}
+	}
+	return out, nil
+}
+
+// repoint lets the outcome that told of a failed run tell of the one that repeats it.
+func (r *Reconciler) repoint(ctx context.Context, tx pgx.Tx, failed, again apply.Run) error {
+	list, err := evaluations(tx.Query(ctx, sqlEvaluations, failed.Repository, failed.Commit))
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		changed := false
+		for i := range e.Outcome {
+			if o := &e.Outcome[i]; o.Run == failed.ID {
+				o.Run, o.Generation, o.Held, o.Undone = again.ID, again.Generation, "", 0
+				changed = true
+			}
+		}
+		if changed {
+			if err := r.storeEvaluation(ctx, tx, e); err != nil {
+				return err
+			}
+		}
+	}
+	return r.refresh(ctx, tx, failed.Repository, failed.Commit)
+}
