@@ -63,7 +63,7 @@ func (q *quick) next() {
 		}
 		size := strings.IndexByte(q.text[q.start:], '\n')
 		if size < 0 {
-			break // the last line has no end, which matters in blocks
+			size = len(q.text) - q.start
 		}
 		q.end = q.start + size
 		q.at = q.skip(q.start)
@@ -73,7 +73,6 @@ func (q *quick) next() {
 		}
 	}
 	q.eof = true
-	q.gaveUp = q.gaveUp || q.start < len(q.text)
 }
 
 // skip returns the offset of the first character from i on that is no space, at most the end of the line.
@@ -237,14 +236,22 @@ func (q *quick) literal(at, column int) *Node {
 	indent, blank := 0, 0
 	for {
 		start := q.end + 1
-		size := 0
-		if start < len(q.text) {
-			if size = strings.IndexByte(q.text[start:], '\n'); size < 0 {
-				return q.giveUp()
-			}
-		}
-		if start >= len(q.text) || size > 0 && indent > 0 && !blankTo(q.text[start:start+size], indent) {
+		if start >= len(q.text) {
 			break
+		}
+		size := strings.IndexByte(q.text[start:], '\n')
+		unended := size < 0
+		if unended {
+			size = len(q.text) - start
+		}
+		if size > 0 && blankTo(q.text[start:start+size], size) {
+			return q.giveUp() // spaces alone, which may be content or not
+		}
+		if size > 0 && !blankTo(q.text[start:start+size], indent) {
+			break
+		}
+		if unended {
+			return q.giveUp() // whether the text ends with a newline is not for us to say
 		}
 		q.start, q.end = start, start+size
 		q.line++
@@ -257,9 +264,6 @@ func (q *quick) literal(at, column int) *Node {
 			if indent <= column || blank > 0 {
 				return q.giveUp()
 			}
-		}
-		if strings.TrimLeft(q.text[start:q.end], " ") == "" {
-			return q.giveUp()
 		}
 		for ; blank > 0; blank-- {
 			b.WriteByte('\n')

@@ -46,7 +46,7 @@ var quickVectors = []string{
 	"a: b: c\n", "a: b:\n", "a: b:c\n", "a:b\n", "a: :b\n", "a: -b\n", "a: -\n", "a: --\n", "a: ?b\n", "a: &b c\n", "a: *b\n", "a: !b c\n", "a: %b\n", "a: @b\n",
 	"a: b\na: c\n", "<<: {}\n", "~: a\n", "null: a\n", "1: a\n", "true: a\n", "1.0: a\n", "0x1: a\n", "a b: c\n", "a : b\n", "-a: b\n", ".a: b\n", "/a/b.c: d\n",
 	"a: 0600\n", "a: 1_000\n", "a: 8080.0\n", "a: yes\n", "a: 2024-01-01\n", "a: ${b.c}\n", "a: b ${c} d\n", "a: b,c]{}\n", "a: b'c\"\n", "a: ~\n", "a: null\n",
-	" a: b\n", "  a: b\n  c: d\n", "a: b\n\n\n", "\n", "", "a\n", "a: b\n# c", "a: b\n ", "a: b\n# c\n  \n", "a:   # c\n\n# d\n  b: c\n", "a: = \n",
+	" a: b\n", "  a: b\n  c: d\n", "a: b\n\n\n", "\n", "", "a\n", "a: b\n# c", "a: b\n ", "a: b\n# c\n  \n", "a: |\n  b\nc: d", "a: |\n  b\n# c", "a: |-\n  b\n ", "a:\n- b", "a: b\n  ", "a: |\n  b  b\n \n   \n", "a:   # c\n\n# d\n  b: c\n", "a: = \n",
 }
 
 func TestReadsQuicklyWhatTheLibraryReads(t *testing.T) {
