@@ -258,7 +258,7 @@ func (e *Embedded) ready(ctx context.Context) error {
 	var last error
 	err := poll(ctx, func() (bool, error) {
 		if e.process.ended() {
-			return false, fmt.Errorf("it ended: %w", e.process.err)
+			return false, fmt.Errorf("it ended: %s", e.process.cmd.ProcessState)
 		}
 		conn, err := pgx.Connect(ctx, e.url)
 		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == invalidCatalogName {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -148,8 +149,8 @@ func (q *Queue) check(in *Insert) (json.RawMessage, error) {
 		}
 	}
 	for name, value := range map[string]string{"kind": in.Kind, "key": in.Key, "dedupe": in.Dedupe} {
-		if len(value) > nameLimit || !utf8.ValidString(value) || (value == "" && name != "dedupe") {
-			return nil, fault.New(fault.JobInvalid, "the %s %q of a job is empty, not UTF-8 or longer than %d bytes", name, cut(value, 50), nameLimit)
+		if len(value) > nameLimit || !utf8.ValidString(value) || strings.Contains(value, "\x00") || (value == "" && name != "dedupe") {
+			return nil, fault.New(fault.JobInvalid, "the %s %q of a job is empty, has a zero byte, is not UTF-8 or longer than %d bytes", name, cut(value, 50), nameLimit)
 		}
 	}
 	switch {

@@ -109,15 +109,20 @@ func (j *Job) supersede() { j.once.Do(func() { close(j.superseded) }) }
 // A handler that returns nil without Finish is finished by the queue.
 func (j *Job) Finish(ctx context.Context, tx pgx.Tx) error {
 	j.finishing.Store(true)
+	if err := j.finish(ctx, tx); err != nil {
+		j.finishing.Store(false)
+		return fmt.Errorf("finish job %d: %w", j.ID, err)
+	}
+	return nil
+}
+
+func (j *Job) finish(ctx context.Context, tx pgx.Tx) error {
 	if err := lockKeys(ctx, tx, j.Key); err != nil {
 		return err
 	}
-	ended, err := finish(ctx, tx, ending{id: j.ID, token: j.Token, state: Done})
-	if err != nil {
-		return err
+	ours, err := finish(ctx, tx, ending{id: j.ID, token: j.Token, state: Done})
+	if err == nil && !ours {
+		return ErrLeaseLost
 	}
-	if !ended {
-		return fmt.Errorf("finish job %d: %w", j.ID, ErrLeaseLost)
-	}
-	return nil
+	return err
 }

@@ -55,7 +55,8 @@ func (w *worker) renew(ctx context.Context) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, w.q.cfg.Heartbeat)
+	// Short enough to leave time for another try on another connection.
+	ctx, cancel := context.WithTimeout(ctx, w.q.cfg.Lease/3)
 	defer cancel()
 	validUntil := w.validFrom(time.Now())
 	rows, err := w.beatPool.Query(ctx, sqlBeat, ids, tokens, w.q.cfg.Lease.Microseconds())

@@ -13,9 +13,11 @@ import (
 	"github.com/innominatus/reconciler/pkg/queue"
 )
 
-// silent returns settings of a worker whose heartbeats never come, as of one that is cut off from the database.
+// silent returns settings of a worker whose heartbeats never come, as of one that is cut off from the database. It has one
+// place, so that it cannot take the job again itself.
 func silent() queue.Config {
 	cfg := quick()
+	cfg.Workers = 1
 	cfg.Lease, cfg.Heartbeat = time.Second, time.Hour
 	return cfg
 }
@@ -78,13 +80,13 @@ func TestHeartbeatsKeepALongJob(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t)
 	cfg := quick()
-	cfg.Lease, cfg.Heartbeat = time.Second, 100*time.Millisecond
+	cfg.Lease, cfg.Heartbeat = 3*time.Second, 200*time.Millisecond
 	q := queue.New(pool, cfg)
 	q.Handle("k", work(func(ctx context.Context, _ *queue.Job) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(2500 * time.Millisecond): // The work: longer than two leases.
+		case <-time.After(5 * time.Second): // The work: longer than a lease.
 			return nil
 		}
 	}))
@@ -168,7 +170,7 @@ func TestHandlersThatUseUpThePoolDoNotCostTheLease(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t)
 	cfg := quick()
-	cfg.Lease, cfg.Heartbeat = time.Second, 100*time.Millisecond
+	cfg.Lease, cfg.Heartbeat = 3*time.Second, 200*time.Millisecond
 	q := queue.New(pool, cfg)
 	q.Handle("k", work(func(ctx context.Context, _ *queue.Job) error {
 		for range pool.Config().MaxConns {
@@ -181,7 +183,7 @@ func TestHandlersThatUseUpThePoolDoNotCostTheLease(t *testing.T) {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(2 * time.Second): // The work: longer than a lease.
+		case <-time.After(5 * time.Second): // The work: longer than a lease.
 			return nil
 		}
 	}))

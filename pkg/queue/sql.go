@@ -49,7 +49,7 @@ const (
 	sqlInsert = `WITH newer AS (SELECT id FROM jobs WHERE key = $1 AND kind = $2 AND generation > $3 ORDER BY generation DESC LIMIT 1),
 		same AS (SELECT id FROM jobs WHERE key = $1 AND kind = $2 AND generation = $3 AND dedupe = $4 AND state IN (0, 1) LIMIT 1),
 		inserted AS (INSERT INTO jobs (key, kind, generation, dedupe, priority, args, run_at, due_at, max_attempts, retry_of, state)
-			SELECT $1, $2, $3, $4, $5::smallint, $6::jsonb, at, at + $5::smallint * interval '60 s', $8::smallint, $9::bigint,
+			SELECT $1, $2, $3, $4, $5::smallint, $6::json, at, at + $5::smallint * interval '60 s', $8::smallint, $9::bigint,
 				CASE WHEN EXISTS (SELECT FROM jobs WHERE key = $1) THEN 0 ELSE 1 END
 			FROM (SELECT coalesce($7::timestamptz, now()) AS at) AS due
 			WHERE NOT EXISTS (SELECT FROM newer) AND NOT EXISTS (SELECT FROM same) RETURNING id, state, run_at),
@@ -245,11 +245,11 @@ type ending struct {
 func finish(ctx context.Context, tx sender, e ending) (bool, error) {
 	rows, err := tx.Query(ctx, sqlFinish, finishArguments([]ending{e})...)
 	if err != nil {
-		return false, fmt.Errorf("finish job %d: %w", e.id, err)
+		return false, fmt.Errorf("move job %d to the history: %w", e.id, err)
 	}
 	done, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
-		return false, fmt.Errorf("finish job %d: %w", e.id, err)
+		return false, fmt.Errorf("move job %d to the history: %w", e.id, err)
 	}
 	return len(done) == 1, nil
 }

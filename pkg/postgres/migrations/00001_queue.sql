@@ -34,7 +34,8 @@ CREATE TABLE jobs (
   started_at   timestamptz,
   -- One entry per failed attempt: {"attempt", "at", "worker", "code", "error"}.
   failures     jsonb       NOT NULL DEFAULT '[]',
-  args         jsonb       NOT NULL DEFAULT '{}',
+  -- Not jsonb: nothing looks inside, and jsonb refuses the escape of a zero byte.
+  args         json        NOT NULL DEFAULT '{}',
   CHECK ((state = 2) = (token IS NOT NULL)),
   CHECK ((state = 2) = (lease_until IS NOT NULL))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
@@ -68,7 +69,7 @@ CREATE TABLE job_history (
   worker       text,
   note         text,
   failures     jsonb       NOT NULL,
-  args         jsonb       NOT NULL,
+  args         json        NOT NULL,
   PRIMARY KEY (id, finished_at)
 ) PARTITION BY RANGE (finished_at);
 CREATE TABLE job_history_default PARTITION OF job_history DEFAULT;
