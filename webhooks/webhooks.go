@@ -29,6 +29,8 @@ const (
 	// bodyLimit is the largest body read, in bytes: pushes with thousands of commits stay below it, since forges cut
 	// their lists.
 	bodyLimit = 5 << 20
+	// nameLimit is the longest name of a repository, in bytes: forges allow 40 for the owner and 100 for the name.
+	nameLimit = 300
 	// answerTimeout bounds the work for one delivery: Gitea gives up after 5 s and does not try again.
 	answerTimeout = 4 * time.Second
 	// retention is how long deliveries are remembered, so that a redelivery is known.
@@ -195,6 +197,9 @@ func parse(contentType string, body []byte) (string, error) {
 	var p payload
 	if err := json.Unmarshal(body, &p); err != nil {
 		return "", fault.New(fault.HookPayload, "the body is not the JSON of a webhook: %w", err)
+	}
+	if len(p.Repository.FullName) > nameLimit {
+		return "", fault.New(fault.HookPayload, "the name of the repository is longer than %d bytes", nameLimit)
 	}
 	return p.Repository.FullName, nil
 }

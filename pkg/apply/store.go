@@ -111,7 +111,7 @@ func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id 
 		return 0, nil, fmt.Errorf("store run: %w", err)
 	}
 	enqueued, err := q.Enqueue(ctx, tx, queue.Insert{
-		Kind: JobKind, Key: fmt.Sprintf("application/%d", r.Application), Generation: r.Generation, Args: jobArgs{Run: id},
+		Kind: JobKind, Key: jobKey(r.Application), Generation: r.Generation, Args: jobArgs{Run: id},
 	})
 	if err != nil {
 		return 0, nil, fmt.Errorf("enqueue run: %w", err)
@@ -188,3 +188,22 @@ func wrap(act string, err error) error {
 	}
 	return nil
 }
+
+// JobOf returns the live job that executes a run.
+func (s *Store) JobOf(ctx context.Context, q *queue.Queue, r Run) (int64, error) {
+	list, err := q.List(ctx, queue.Filter{
+		Kind: JobKind, Key: jobKey(r.Application), States: []queue.State{queue.Blocked, queue.Ready, queue.Running},
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, job := range list {
+		if job.Generation == r.Generation {
+			return job.ID, nil
+		}
+	}
+	return 0, fault.New(fault.JobFinished, "run %d has ended", r.ID)
+}
+
+// jobKey is the key of all jobs of an application: one at a time.
+func jobKey(application int64) string { return fmt.Sprintf("application/%d", application) }

@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -64,13 +65,13 @@ func (f *Fault) Show(source []byte) *Fault {
 	if column > excerptLimit {
 		from = column - excerptLimit/2
 	}
-	for from > 0 && from < len(line) && !utf8.RuneStart(line[from]) {
-		from--
+	// At most three bytes away, a character begins; in text that is not UTF-8 the cut stays where it is.
+	for range utf8.UTFMax {
+		if from > 0 && from < len(line) && !utf8.RuneStart(line[from]) {
+			from--
+		}
 	}
 	end := min(len(line), from+excerptLimit)
-	for end < len(line) && !utf8.RuneStart(line[end]) {
-		end--
-	}
 	f.Excerpt = strings.ToValidUTF8(line[from:end], "�")
 	if column > 0 {
 		f.Caret = column - from
@@ -82,16 +83,15 @@ func lineOf(source []byte, number int) (string, bool) {
 	if number < 1 {
 		return "", false
 	}
-	text := string(source)
 	for ; number > 1; number-- {
-		_, rest, found := strings.Cut(text, "\n")
+		_, rest, found := bytes.Cut(source, []byte("\n"))
 		if !found {
 			return "", false
 		}
-		text = rest
+		source = rest
 	}
-	line, _, _ := strings.Cut(text, "\n")
-	return strings.TrimSuffix(line, "\r"), true
+	line, _, _ := bytes.Cut(source, []byte("\n"))
+	return string(bytes.TrimSuffix(line, []byte("\r"))), true
 }
 
 // blanks returns as many columns of white space as the first n bytes of s take, tabs kept.

@@ -1,14 +1,18 @@
 package gitwatch
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/bmatcuk/doublestar/v4"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/pkg/fault"
@@ -206,4 +210,43 @@ func wrap(act string, err error) error {
 		return fmt.Errorf("%s: %w", act, err)
 	}
 	return nil
+}
+
+const (
+	// defaultPoll is how often a repository is looked at, in seconds, where nobody says otherwise.
+	defaultPoll = 60
+	// shortestPoll keeps a mistake from asking a forge without a pause, in seconds.
+	shortestPoll = 1
+)
+
+// Check fills what a repository leaves open and refuses what is not possible.
+func (w *Watcher) Check(r *Repository) error {
+	bad := func(format string, args ...any) error { return fault.New(fault.RepositoryInvalid, format, args...) }
+	u, err := url.Parse(r.URL)
+	switch {
+	case strings.Count(r.Name, "/") != 1 || strings.HasPrefix(r.Name, "/") || strings.HasSuffix(r.Name, "/"):
+		return bad("the name %q must be OWNER/NAME", r.Name)
+	case err != nil || u.Host == "" && u.Scheme != "file" && !strings.Contains(r.URL, "@"):
+		return bad("%q is not the URL of a Git repository", r.URL)
+	case u != nil && u.User != nil:
+		return bad("the URL of %s must not hold credentials", r.Name)
+	case len(r.Branches) == 0:
+		return bad("repository %s follows no branch", r.Name)
+	}
+	for branch, environments := range r.Branches {
+		if branch == "" || len(environments) == 0 {
+			return bad("branch %q of %s needs a name and at least one environment", branch, r.Name)
+		}
+	}
+	if len(r.Paths) == 0 {
+		r.Paths = w.DefaultPaths
+	}
+	for _, pattern := range r.Paths {
+		if !doublestar.ValidatePattern(pattern) {
+			return bad("%q of %s is not a pattern of paths", pattern, r.Name)
+		}
+	}
+	r.PollSeconds = max(cmp.Or(r.PollSeconds, defaultPoll), shortestPoll)
+	_, err = w.Forge(r.Forge)
+	return err
 }

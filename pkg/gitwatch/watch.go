@@ -54,7 +54,9 @@ type Watcher struct {
 	ListRefs func(ctx context.Context, r Repository, prefixes []string) (map[string]string, error)
 	// Forge returns the forge of a name; nil for "".
 	Forge func(name string) (forge.Forge, error)
-	Log   zerolog.Logger
+	// DefaultPaths find Score files in repositories that do not say where theirs are.
+	DefaultPaths []string
+	Log          zerolog.Logger
 
 	looks *prometheus.CounterVec
 }

@@ -122,3 +122,28 @@ func (r *Reconciler) pullEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, c
 	}
 	return r.sayAll(ctx, tx, repo, p.BaseRef, args.Head, forge.Error, "the pull request could not be planned: "+why)
 }
+
+// Preview plans a tree that is not in Git yet, for people who ask before they commit. It changes and stores nothing. A
+// repository that is not watched counts as new. whole says that the tree is all of the repository, so that what is not
+// in it would be removed.
+func (r *Reconciler) Preview(ctx context.Context, repository, environment string, tree Tree, whole bool) ([]status.Outcome, error) {
+	repo, err := gitwatch.Get(ctx, r.Pool, repository)
+	if f, ok := fault.As(err); ok && f.Code == fault.RepositoryUnknown {
+		repo, err = gitwatch.Repository{Name: repository, Paths: DefaultPaths}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	v, err := r.evaluate(ctx, r.Pool, repo, environment, tree)
+	if err != nil {
+		return nil, err
+	}
+	outcomes := []status.Outcome{}
+	for i := range v.findings {
+		if v.findings[i].gone && !whole {
+			continue
+		}
+		outcomes = append(outcomes, outcome(v, &v.findings[i]))
+	}
+	return outcomes, nil
+}

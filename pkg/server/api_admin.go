@@ -1,0 +1,54 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/innominatus/reconciler/pkg/auth"
+)
+
+// CreatedToken is a new token; its value cannot be had again.
+type CreatedToken struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Status is what a person or a monitor wants to know of the server.
+type Status struct {
+	Version string  `json:"version"`
+	Checks  []Check `json:"checks"`
+	// UnsentReports is how many reports forges were not told yet, OldestReport how long the oldest waits, in seconds.
+	UnsentReports int     `json:"unsentReports"`
+	OldestReport  float64 `json:"oldestReportSeconds"`
+}
+
+type tokenInput struct {
+	Body struct {
+		Name   string       `json:"name" minLength:"1" maxLength:"100"`
+		Scopes []auth.Scope `json:"scopes" minItems:"1"`
+		// Days until it expires; 0 is never.
+		Days int `json:"days,omitempty" minimum:"0" maximum:"3650"`
+	}
+}
+
+func (s *Server) adminAPI(api huma.API) {
+	operation(api, "GET /tokens", auth.Admin, "Tokens, without their values", func(ctx context.Context, _ *struct{}) ([]auth.Token, error) {
+		list, err := auth.Tokens(ctx, s.Pool)
+		return orEmpty(list), err
+	})
+	operation(api, "POST /tokens", auth.Admin, "Make a token", func(ctx context.Context, in *tokenInput) (CreatedToken, error) {
+		value, err := auth.CreateToken(ctx, s.Pool, in.Body.Name, in.Body.Scopes, time.Duration(in.Body.Days)*24*time.Hour)
+		return CreatedToken{in.Body.Name, value}, err
+	})
+	operation(api, "DELETE /tokens/{name}", auth.Admin, "Revoke a token", func(ctx context.Context, in *struct {
+		Name string `path:"name"`
+	}) (Empty, error) {
+		return done, auth.RevokeToken(ctx, s.Pool, in.Name)
+	})
+	operation(api, "GET /status", auth.Read, "Version, dependencies and backlog of the server", func(ctx context.Context, _ *struct{}) (Status, error) {
+		count, oldest, err := s.Outbox.Backlog(ctx, s.Pool)
+		return Status{s.Version, s.checks(ctx), count, oldest.Seconds()}, err
+	})
+}
