@@ -1,0 +1,279 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/innominatus/reconciler/pkg/document"
+	"github.com/innominatus/reconciler/pkg/fault"
+)
+
+// config is the server's configuration file.
+type config struct {
+	// Instance names this installation in commit statuses and comments, so that two installations that report to one
+	// commit do not overwrite each other. Default: default.
+	Instance string `yaml:"instance"`
+	// Data is the folder for the embedded database, mirrors of repositories and the key. Default: ./data beside the
+	// configuration file.
+	Data string `yaml:"data"`
+	// KeyFile holds the keys that stored secrets are encrypted with: one base64 key of 32 bytes per line, the newest first.
+	// It is made when it is missing. Default: key in the data folder. Keep a copy: without it, stored secrets are lost.
+	KeyFile string `yaml:"keyFile"`
+	// Database is where the state is.
+	Database databaseConfig `yaml:"database"`
+	// Server is the HTTP side.
+	Server serverConfig `yaml:"server"`
+	// Platform is where the platform team's configuration comes from.
+	Platform platformConfig `yaml:"platform"`
+	// Forges by name; repositories refer to them.
+	Forges map[string]forgeConfig `yaml:"forges"`
+	// Repositories that are watched. More can be added through the API.
+	Repositories []repositoryConfig `yaml:"repositories"`
+	// Queue sets how many jobs run at once.
+	Queue queueConfig `yaml:"queue"`
+	// Log sets what is written to standard error.
+	Log logConfig `yaml:"log"`
+	// Telemetry sends traces and opens a debug port.
+	Telemetry telemetryConfig `yaml:"telemetry"`
+	// Git sets where remotes may be.
+	Git gitConfig `yaml:"git"`
+
+	// file is where it was read from, "" if there is no file.
+	file string
+}
+
+// databaseConfig is where the state is.
+type databaseConfig struct {
+	// URL of a PostgreSQL 15 or newer, or the name of the environment variable or file that holds it. Without any of them
+	// the reconciler starts a server of its own in the data folder.
+	URL secretConfig `yaml:"url"`
+	// Binaries is the folder of initdb and postgres for the server of our own. Default: they are looked for.
+	Binaries string `yaml:"binaries"`
+	// MaxConnections of the pool. Default: 16.
+	MaxConnections int `yaml:"maxConnections"`
+	// PgBouncer says that the URL leads through PgBouncer in transaction mode.
+	PgBouncer bool `yaml:"pgbouncer"`
+}
+
+// serverConfig is the HTTP side.
+type serverConfig struct {
+	// Listen is the address that is listened on. Default: 127.0.0.1:8080.
+	Listen string `yaml:"listen"`
+	// URL is how people reach the server; statuses and comments link there. Default: http:// and the address.
+	URL string `yaml:"url"`
+}
+
+// platformConfig is where the platform team's configuration comes from: a folder or a Git repository.
+type platformConfig struct {
+	// Directory is a folder, relative to the configuration file.
+	Directory string `yaml:"directory"`
+	// Repository is the URL of a Git repository.
+	Repository string `yaml:"repository"`
+	// Branch of the repository. Default: main.
+	Branch string `yaml:"branch"`
+	// Path is the folder in the repository. Default: its root.
+	Path string `yaml:"path"`
+	// Forge names the forge whose credentials are used for the repository.
+	Forge string `yaml:"forge"`
+	// Poll is how often it is looked at. Default: 30s.
+	Poll time.Duration `yaml:"poll"`
+}
+
+// forgeConfig is a forge with one account.
+type forgeConfig struct {
+	// Kind is gitea, or git for remotes without an API.
+	Kind string `yaml:"kind,required"`
+	// URL of the forge; not needed for git.
+	URL string `yaml:"url"`
+	// Username for Git over HTTP. Default: reconciler; forges take any with a token.
+	Username string `yaml:"username"`
+	// Token for the API and for Git over HTTP.
+	Token secretConfig `yaml:"token"`
+	// WebhookSecret is shared with the forge's webhooks at /webhooks/NAME. Without it there is no such address.
+	WebhookSecret secretConfig `yaml:"webhookSecret"`
+	At            fault.Place
+}
+
+// secretConfig says where a secret value is: exactly one of its fields.
+type secretConfig struct {
+	// File holds the value; white space around it is left out.
+	File string `yaml:"file"`
+	// Env is the name of the environment variable that holds it.
+	Env string `yaml:"env"`
+	At  fault.Place
+
+	value string
+}
+
+// repositoryConfig is a repository that is watched.
+type repositoryConfig struct {
+	// Name is OWNER/NAME as on the forge.
+	Name string `yaml:"name,required"`
+	// URL that Git fetches from (http or https).
+	URL string `yaml:"url,required"`
+	// Forge is the name of its forge; without it, nothing is reported.
+	Forge string `yaml:"forge"`
+	// Branches says which environments follow which branch: {main: [production]}.
+	Branches map[string][]string `yaml:"branches,required"`
+	// Paths are patterns of Score files. Default: **/score.yaml and **/*.score.yaml (also .yml).
+	Paths []string `yaml:"paths"`
+	// Poll is how often the remote is asked. Default: 60s.
+	Poll time.Duration `yaml:"poll"`
+	At   fault.Place
+}
+
+// queueConfig sets how the queue works in this process.
+type queueConfig struct {
+	// Workers is how many jobs run at once. Default: 16.
+	Workers int `yaml:"workers"`
+	// Lease is how long a job stays taken after the last sign of life of its worker. Default: 15s.
+	Lease time.Duration `yaml:"lease"`
+}
+
+// logConfig sets what is written to standard error.
+type logConfig struct {
+	// Format is json or console. Default: console on a terminal, else json.
+	Format string `yaml:"format"`
+	// Level is debug, info, warn or error. Default: info.
+	Level string `yaml:"level"`
+}
+
+// telemetryConfig sends traces and opens a debug port.
+type telemetryConfig struct {
+	// Traces is the address of an OTLP receiver over HTTP, for example http://collector:4318. Default: no traces.
+	Traces string `yaml:"traces"`
+	// Debug is the address of a port with profiles (pprof); keep it on loopback. Default: none.
+	Debug string `yaml:"debug"`
+}
+
+// gitConfig sets where remotes may be.
+type gitConfig struct {
+	// DenyPrivate refuses remotes in private and loopback networks. Link-local addresses are always refused.
+	DenyPrivate bool `yaml:"denyPrivate"`
+}
+
+// loadConfig reads and validates the configuration; all problems are told at once. "" takes the defaults.
+func loadConfig(path string) (*config, error) {
+	c := &config{file: path}
+	var faults fault.List
+	base := "."
+	if path != "" {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fault.New(fault.ConfigUnreadable, "%w", err)
+		}
+		faults = document.Decode(filepath.Base(path), text, c)
+		base = filepath.Dir(path)
+	}
+	c.defaults(base)
+	faults = append(faults, c.check(base)...)
+	return c, faults.Err()
+}
+
+// defaults fills what the file leaves open; relative paths start from the file's folder.
+func (c *config) defaults(base string) {
+	rooted := func(path, otherwise string) string {
+		path = cmp.Or(path, otherwise)
+		if path == "" || filepath.IsAbs(path) {
+			return path
+		}
+		return filepath.Join(base, path)
+	}
+	c.Instance = cmp.Or(c.Instance, "default")
+	c.Data = rooted(c.Data, "data")
+	if absolute, err := filepath.Abs(c.Data); err == nil {
+		c.Data = absolute
+	}
+	c.KeyFile = cmp.Or(rooted(c.KeyFile, ""), filepath.Join(c.Data, "key"))
+	c.Server.Listen = cmp.Or(c.Server.Listen, "127.0.0.1:8080")
+	c.Server.URL = strings.TrimSuffix(cmp.Or(c.Server.URL, "http://"+c.Server.Listen), "/")
+	c.Platform.Directory = rooted(c.Platform.Directory, "")
+	c.Platform.Branch = cmp.Or(c.Platform.Branch, "main")
+	c.Platform.Poll = cmp.Or(c.Platform.Poll, 30*time.Second)
+	c.Log.Level = cmp.Or(c.Log.Level, "info")
+}
+
+func (c *config) check(base string) (faults fault.List) {
+	bad := func(at fault.Place, format string, args ...any) {
+		faults = append(faults, fault.New(fault.ConfigValue, format, args...).At(at))
+	}
+	here := fault.Place{File: filepath.Base(c.file)}
+	if strings.ContainsAny(c.Instance, "/ \t\n") || len(c.Instance) > 60 {
+		bad(here, "instance %q must be a word of at most 60 bytes", c.Instance)
+	}
+	if u, err := url.Parse(c.Server.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		bad(here, "server.url %q is not a URL", c.Server.URL)
+	}
+	if c.Platform.Directory != "" && c.Platform.Repository != "" {
+		bad(here, "platform has both directory and repository; it comes from one of them")
+	}
+	switch c.Log.Level {
+	case "debug", "info", "warn", "error":
+	default:
+		bad(here, "log.level is %q, want debug, info, warn or error", c.Log.Level)
+	}
+	switch c.Log.Format {
+	case "", "json", "console":
+	default:
+		bad(here, "log.format is %q, want json or console", c.Log.Format)
+	}
+	for name, f := range c.Forges {
+		if f.Kind != "gitea" && f.Kind != "git" {
+			bad(f.At, "forge %s has the kind %q, want gitea or git", name, f.Kind)
+		}
+		if f.Kind == "gitea" && f.URL == "" {
+			bad(f.At, "forge %s needs a url", name)
+		}
+		for what, s := range map[string]*secretConfig{"token": &f.Token, "webhookSecret": &f.WebhookSecret} {
+			if err := s.resolve(base); err != nil {
+				bad(s.At, "%s of forge %s: %w", what, name, err)
+			}
+		}
+		c.Forges[name] = f
+	}
+	if err := c.Database.URL.resolve(base); err != nil {
+		bad(c.Database.URL.At, "database.url: %w", err)
+	}
+	seen := map[string]bool{}
+	for _, r := range c.Repositories {
+		if seen[r.Name] {
+			bad(r.At, "repository %s stands here twice", r.Name)
+		}
+		seen[r.Name] = true
+	}
+	return faults
+}
+
+// resolve reads the value from where it is.
+func (s *secretConfig) resolve(base string) error {
+	switch {
+	case s.File != "" && s.Env != "":
+		return errors.New("give either file or env")
+	case s.Env != "":
+		value, ok := os.LookupEnv(s.Env)
+		if !ok {
+			return errors.New("the environment variable " + s.Env + " is not set")
+		}
+		s.value = strings.TrimSpace(value)
+	case s.File != "":
+		path := s.File
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(base, path)
+		}
+		text, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return errors.New("there is no file " + path)
+		}
+		if err != nil {
+			return err
+		}
+		s.value = strings.TrimSpace(string(text))
+	}
+	return nil
+}

@@ -1,0 +1,303 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/score"
+	"github.com/innominatus/reconciler/pkg/secret"
+)
+
+// localFileLimit is the largest Score file read from disk, in bytes; the reader itself refuses more than 1 MiB.
+const localFileLimit = 2 << 20
+
+// readLocal reads a file, - is standard input.
+func readLocal(c *cobra.Command, name string) (score.Source, error) {
+	if name == "-" {
+		text, err := readLimited(c.InOrStdin(), localFileLimit)
+		return score.Source{Name: "standard input", Data: text}, err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return score.Source{}, fault.New(fault.FileUnreadable, "%w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.IsDir() {
+		return score.Source{}, fault.New(fault.FileUnreadable, "%s is a folder, not a Score file", name)
+	}
+	text, err := readLimited(f, localFileLimit)
+	return score.Source{Name: filepath.ToSlash(name), Data: text}, err
+}
+
+// sources reads a Score file with its override for an environment, if there is one.
+func sources(c *cobra.Command, name, environment string) (base score.Source, overrides []score.Source, err error) {
+	if base, err = readLocal(c, name); err != nil || environment == "" || name == "-" {
+		return base, nil, err
+	}
+	extension := filepath.Ext(name)
+	override := strings.TrimSuffix(name, extension) + "." + environment + extension
+	if _, err := os.Stat(override); err != nil {
+		return base, nil, nil
+	}
+	o, err := readLocal(c, override)
+	return base, []score.Source{o}, err
+}
+
+func newValidate() *cobra.Command {
+	var environment string
+	var quiet bool
+	var format outputFlag
+	c := &cobra.Command{
+		Use: "validate FILE…", Short: "Check Score files and tell every problem with its place", Args: cobra.MinimumNArgs(1),
+		Long: "Check Score files against the specification score.dev/v1b1, without a server. - reads standard input.",
+		RunE: func(c *cobra.Command, args []string) error {
+			var all fault.List
+			valid := 0
+			for _, name := range args {
+				base, overrides, err := sources(c, name, environment)
+				if err != nil {
+					all = append(all, fault.Of(err)...)
+					continue
+				}
+				workloads, faults := score.Load(base, overrides...)
+				all = append(all, faults...)
+				valid += len(workloads)
+			}
+			return report(c, format, all, quiet, fmt.Sprintf("%d valid", valid))
+		},
+	}
+	c.Flags().StringVarP(&environment, "environment", "e", "", "merge FILE.ENVIRONMENT.yaml over each file first")
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "print nothing when all is well")
+	format.register(c)
+	return c
+}
+
+// report prints faults and sets the exit code.
+func report(c *cobra.Command, format outputFlag, faults fault.List, quiet bool, summary string) error {
+	if format != "table" {
+		if err := write(c.OutOrStdout(), format, append(fault.List{}, faults...), nil); err != nil {
+			return err
+		}
+	} else if err := fault.Print(c.OutOrStdout(), faults); err != nil {
+		return err
+	} else if !quiet || len(faults) > 0 {
+		if len(faults) > 0 {
+			fmt.Fprintln(c.OutOrStdout())
+		}
+		fmt.Fprintf(c.OutOrStdout(), "%s, %d errors, %d warnings\n", summary, len(faults.Errors()), len(faults.Warnings()))
+	}
+	if faults.Err() != nil {
+		return exit(exitFailed)
+	}
+	return nil
+}
+
+func newFix() *cobra.Command {
+	var dry bool
+	c := &cobra.Command{
+		Use: "fix FILE…", Short: "Rewrite keys of other dialects to the specification's, keeping comments", Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			var all fault.List
+			for _, name := range args {
+				src, err := readLocal(c, name)
+				if err != nil {
+					return err
+				}
+				fixed, changes, faults := score.Fix(src)
+				all = append(all, faults...)
+				for _, change := range changes {
+					fmt.Fprintf(c.ErrOrStderr(), "%s: %s\n", change.At, fault.Plain(change.Text))
+				}
+				switch {
+				case dry || name == "-":
+					_, err = c.OutOrStdout().Write(fixed)
+				case len(changes) > 0:
+					err = replaceFile(name, fixed)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			if len(all) > 0 {
+				if err := fault.Print(c.ErrOrStderr(), all); err != nil {
+					return err
+				}
+			}
+			if all.Err() != nil {
+				return exit(exitFailed)
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&dry, "dry-run", false, "print the result instead of writing it")
+	return c
+}
+
+// replaceFile writes a file so that it is whole whatever happens.
+func replaceFile(name string, content []byte) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return fault.New(fault.FileUnreadable, "%w", err)
+	}
+	temporary := name + ".reconciler-new"
+	if err := os.WriteFile(temporary, content, info.Mode().Perm()); err != nil {
+		return fault.New(fault.FileUnreadable, "%w", err)
+	}
+	if err := os.Rename(temporary, name); err != nil {
+		return fault.New(fault.FileUnreadable, "%w", err)
+	}
+	return nil
+}
+
+// localPlan is what a Score file becomes without a server.
+type localPlan struct {
+	platform    string
+	environment string
+}
+
+func (l *localPlan) register(c *cobra.Command) {
+	c.Flags().StringVar(&l.platform, "platform", "", "folder of a platform configuration (default: what is built in)")
+	c.Flags().StringVarP(&l.environment, "environment", "e", "", "environment of the platform configuration")
+}
+
+// build plans a Score file against nothing. Random values are the same for everybody, and no secret is real.
+func (l *localPlan) build(c *cobra.Command, name string) (*planner.Release, *platform.Platform, fault.List, error) {
+	files := platform.Files{"environments/local.yaml": "target: {directory: {path: local}}\n"}
+	environment := "local"
+	if l.platform != "" {
+		var err error
+		if files, err = platform.Read(os.DirFS(l.platform)); err != nil {
+			return nil, nil, nil, fault.New(fault.ConfigUnreadable, "%w", err)
+		}
+		environment = l.environment
+	}
+	p, faults := platform.Load(files)
+	if p == nil {
+		return nil, nil, nil, faults
+	}
+	if environment == "" {
+		return nil, nil, nil, fault.New(fault.UsageInvalid, "say which environment of %s is meant with -e", l.platform)
+	}
+	e, err := p.Environment(environment)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	base, overrides, err := sources(c, name, l.environment)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	workloads, found := score.Load(base, overrides...)
+	faults = append(faults, found...)
+	if faults.Err() != nil || len(workloads) == 0 {
+		return nil, nil, faults, nil
+	}
+	keys, err := secret.NewKeyring(make([]byte, secret.KeySize)) // values are examples, not secrets
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	release, found := planner.Build(planner.Input{
+		Workload: workloads[0], Environment: e, Platform: p, Secrets: keys,
+		Source: func(path string) ([]byte, error) { return os.ReadFile(filepath.FromSlash(path)) },
+	})
+	return release, p, append(faults, found...), nil
+}
+
+func newRender() *cobra.Command {
+	var local localPlan
+	c := &cobra.Command{
+		Use: "render FILE", Short: "Print the Kubernetes objects that a Score file becomes", Args: cobra.ExactArgs(1),
+		Long: "Print the Kubernetes objects that a Score file becomes, without a server. Generated names and passwords are examples.",
+		RunE: func(c *cobra.Command, args []string) error {
+			release, _, faults, err := local.build(c, args[0])
+			if err != nil {
+				return err
+			}
+			if err := fault.Print(c.ErrOrStderr(), faults); err != nil {
+				return err
+			}
+			if release == nil {
+				return exit(exitFailed)
+			}
+			for _, o := range release.Objects {
+				tree, err := release.Open(o)
+				if err != nil {
+					return err
+				}
+				text, err := yaml.Marshal(tree)
+				if err != nil {
+					return fmt.Errorf("write %s %s: %w", o.Kind, o.Name, err)
+				}
+				fmt.Fprintf(c.OutOrStdout(), "---\n%s", text)
+			}
+			return nil
+		},
+	}
+	local.register(c)
+	return c
+}
+
+// workingCopy reads the Score files below a folder with everything that planning may read.
+func workingCopy(root string) (map[string]string, error) {
+	files := map[string]string{}
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && slices.Contains([]string{".git", "node_modules", "vendor"}, entry.Name()) {
+			return fs.SkipDir
+		}
+		info, err := entry.Info()
+		if err != nil || !entry.Type().IsRegular() || info.Size() > 1<<20 {
+			return err
+		}
+		relative, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		files[filepath.ToSlash(relative)] = string(text)
+		return err
+	})
+	if err != nil {
+		return nil, fault.New(fault.FileUnreadable, "%w", err)
+	}
+	return relevant(files), nil
+}
+
+// relevant keeps the Score files, their overrides, and the files that they refer to.
+func relevant(files map[string]string) map[string]string {
+	out := map[string]string{}
+	for name, text := range files {
+		if strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml") {
+			out[name] = text
+		}
+	}
+	for name, text := range files {
+		if !score.Detect([]byte(text)) {
+			continue
+		}
+		workloads, _ := score.Load(score.Source{Name: name, Data: []byte(text)})
+		for _, w := range workloads {
+			for _, c := range w.Containers {
+				for _, f := range c.Files {
+					full := filepath.ToSlash(filepath.Join(filepath.Dir(name), f.Source))
+					if content, ok := files[full]; ok && f.Source != "" {
+						out[full] = content
+					}
+				}
+			}
+		}
+	}
+	return out
+}

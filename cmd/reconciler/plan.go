@@ -1,0 +1,148 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/status"
+)
+
+// readLimited reads at most limit bytes and refuses more.
+func readLimited(r io.Reader, limit int64) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, fault.New(fault.FileUnreadable, "%w", err)
+	}
+	if int64(len(text)) > limit {
+		return nil, fault.New(fault.FileUnreadable, "%w", errors.New("the file is larger than 2 MiB, which no Score file is"))
+	}
+	return text, nil
+}
+
+func newPlan() *cobra.Command {
+	var flags clientFlags
+	var local localPlan
+	var repository string
+	var offline, detailed bool
+	var format outputFlag
+	c := &cobra.Command{
+		Use: "plan [PATH]", Short: "Show what a working copy would change, before it is committed", Args: cobra.MaximumNArgs(1),
+		Long: `Show what a working copy would change. PATH is the root of the working copy (default: .).
+
+With --offline, PATH is a Score file, and it is compared with nothing: everything is new.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			path := "."
+			if len(args) > 0 {
+				path = args[0]
+			}
+			var outcomes []status.Outcome
+			var err error
+			if offline {
+				outcomes, err = planOffline(c, &local, path)
+			} else {
+				outcomes, err = planOnline(c, &flags, repository, local.environment, path)
+			}
+			if err != nil {
+				return err
+			}
+			return printOutcomes(c, format, outcomes, detailed)
+		},
+	}
+	flags.register(c)
+	local.register(c)
+	format.register(c)
+	c.Flags().StringVar(&repository, "repository", "", "OWNER/NAME of the watched repository that the working copy belongs to")
+	c.Flags().BoolVar(&offline, "offline", false, "plan one Score file against nothing, without a server")
+	c.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 3 if something would change")
+	return c
+}
+
+func planOffline(c *cobra.Command, local *localPlan, path string) ([]status.Outcome, error) {
+	release, p, faults, err := local.build(c, path)
+	if err != nil {
+		return nil, err
+	}
+	out := status.Outcome{Application: path, Environment: local.environment, Path: path, Faults: faults}
+	if release != nil {
+		out.Application = release.Workload
+		out.Plan = planner.NewPlan(release.Workload, local.environment, p.Digest, planner.Base{}, release)
+	}
+	return []status.Outcome{out}, nil
+}
+
+func planOnline(c *cobra.Command, flags *clientFlags, repository, environment, root string) ([]status.Outcome, error) {
+	if environment == "" || repository == "" {
+		return nil, fault.New(fault.UsageInvalid, "--repository and --environment say what the working copy is compared with").
+			Do("Or use --offline to compare with nothing.")
+	}
+	client, err := flags.client()
+	if err != nil {
+		return nil, err
+	}
+	files, err := workingCopy(root)
+	if err != nil {
+		return nil, err
+	}
+	var out []status.Outcome
+	return out, client.call(c.Context(), http.MethodPost, "/plan", map[string]any{
+		"repository": repository, "environment": environment, "files": files, "whole": true,
+	}, &out)
+}
+
+// printOutcomes prints plans and problems, and sets the exit code.
+func printOutcomes(c *cobra.Command, format outputFlag, outcomes []status.Outcome, detailed bool) error {
+	w := c.OutOrStdout()
+	if format != "table" {
+		if err := write(w, format, outcomes, nil); err != nil {
+			return err
+		}
+	}
+	changes, failed := 0, 0
+	for _, o := range outcomes {
+		if o.Faults.Err() != nil {
+			failed++
+		}
+		if !o.Changes() {
+			continue
+		}
+		changes++
+		if format == "table" {
+			printOutcome(w, o)
+		}
+	}
+	if format == "table" {
+		fmt.Fprintf(w, "%d of %d applications change, %d invalid\n", changes, len(outcomes), failed)
+	}
+	switch {
+	case failed > 0:
+		return exit(exitFailed)
+	case detailed && changes > 0:
+		return exit(exitChanges)
+	default:
+		return nil
+	}
+}
+
+func printOutcome(w io.Writer, o status.Outcome) {
+	title := fmt.Sprintf("%s → %s", o.Application, dash(o.Environment))
+	if o.Plan != nil {
+		title += fmt.Sprintf("  plan %s  %s", o.Plan.ID, o.Plan.Summary)
+	}
+	fmt.Fprintln(w, fault.Plain(title))
+	if len(o.Faults) > 0 {
+		fmt.Fprint(w, status.PlainFaults(o.Faults))
+	}
+	if o.Plan != nil {
+		fmt.Fprint(w, status.Words(o.Plan))
+		for _, object := range o.Plan.Objects {
+			fmt.Fprintf(w, "  %s %s %s\n", object.Action, object.Kind, object.Name)
+		}
+	}
+	fmt.Fprintln(w)
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/server"
+)
+
+// newRoot makes the tree of commands.
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "reconciler",
+		Short: "Deploy Score workloads from Git, show the plan first, and roll back by a revert",
+		Long: `reconciler turns Score files committed to Git into running workloads, and tells the people in the pull request
+what it will do, what it did and how to undo it.
+
+Exit codes: 0 done, 1 something is wrong or failed, 2 the command line is wrong, 3 there are changes
+(plan --detailed-exitcode), 4 the server cannot be reached, 130 interrupted.`,
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fault.New(fault.UsageInvalid, "%w", err).Do("`%s --help` explains it.", c.CommandPath())
+	})
+	root.AddGroup(&cobra.Group{ID: "files", Title: "Score files, without a server:"},
+		&cobra.Group{ID: "look", Title: "Looking:"}, &cobra.Group{ID: "act", Title: "Acting:"}, &cobra.Group{ID: "run", Title: "Running a server:"})
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("files", newValidate(), newFix(), newRender())
+	add("look", newApps(), newEnvironments(), newRepositories(), newReleases(), newPlan(), newPlans(), newRuns(), newLogs(), newJobs(), newResources(), newWatch())
+	add("act", newRollback(), newHold(), newResume(), newRetry(), newCancel())
+	add("run", newServe(), newDemo(), newDoctor(), newToken(), newMigrate(), newVersion())
+	noArguments(root)
+	return root
+}
+
+// noArguments turns the errors of argument checks into faults, for every command below.
+func noArguments(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return fault.New(fault.UsageInvalid, "%w", err).Do("Usage: %s", c.UseLine())
+			}
+			return nil
+		}
+	}
+	for _, below := range c.Commands() {
+		noArguments(below)
+	}
+}
+
+// exitCode turns an error into an exit code and what is to be printed.
+func exitCode(err error) (int, fault.List) {
+	if code, ok := errors.AsType[exit](err); ok {
+		return int(code), nil
+	}
+	if errors.Is(err, context.Canceled) {
+		return exitInterrupted, nil
+	}
+	if p, ok := errors.AsType[*server.Problem](err); ok {
+		return problemCode(p), problemFaults(p)
+	}
+	faults := fault.Of(err)
+	switch {
+	case strings.HasPrefix(err.Error(), "unknown command"):
+		return exitUsage, fault.List{fault.New(fault.UsageInvalid, "%w", err)}
+	case faults[0].Code == fault.UsageInvalid:
+		return exitUsage, faults
+	case faults[0].Code == fault.ServerAway || faults[0].Code == fault.DatabaseUnreachable:
+		return exitUnavailable, faults
+	default:
+		return exitFailed, faults
+	}
+}
+
+func problemCode(p *server.Problem) int {
+	if p.Status == http.StatusServiceUnavailable {
+		return exitUnavailable
+	}
+	return exitFailed
+}
+
+// problemFaults are the faults that the server found, or one for its answer.
+func problemFaults(p *server.Problem) fault.List {
+	if len(p.Faults) > 0 {
+		return p.Faults
+	}
+	return fault.List{fault.New(p.Code, "%s", p.Detail).Do("%s", p.Remedy)}
+}
