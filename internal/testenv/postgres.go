@@ -53,7 +53,7 @@ var server struct {
 //	func TestMain(m *testing.M) { testenv.Main(m) }
 func Main(m *testing.M, options ...goleak.Option) {
 	code := m.Run()
-	if err := stopPostgres(); err != nil {
+	if err := errors.Join(stopPostgres(), stopGitea()); err != nil {
 		fmt.Fprintln(os.Stderr, "testenv:", err)
 		code = max(code, 1)
 	}
@@ -136,7 +136,7 @@ func startPostgres(ctx context.Context) error {
 }
 
 func startEmbedded(ctx context.Context) error {
-	if err := sweep(); err != nil {
+	if err := sweep(directoryPattern); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", directoryPattern)
@@ -153,8 +153,8 @@ func startEmbedded(ctx context.Context) error {
 }
 
 // sweep removes the directories of test binaries that were killed: nobody holds their lock.
-func sweep() error {
-	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), directoryPattern))
+func sweep(pattern string) error {
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), pattern))
 	if err != nil {
 		return fmt.Errorf("look for old directories: %w", err)
 	}
