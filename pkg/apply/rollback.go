@@ -33,6 +33,7 @@ func (r *Runner) onEnd(ctx context.Context, tx pgx.Tx, job *queue.Job, cause err
 	if err != nil {
 		return err
 	}
+	r.metrics.count(run)
 	r.Log.Info().Str("environment", run.Environment).Str("application", run.Name).Int64("generation", run.Generation).
 		Int64("run", run.ID).Str("state", string(state)).Msg("run ended")
 	if state == Failed {

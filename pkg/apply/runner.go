@@ -35,6 +35,8 @@ type Runner struct {
 	Redactor *secret.Redactor
 	Tracer   trace.Tracer
 	Log      zerolog.Logger
+
+	metrics metrics
 }
 
 const (
@@ -211,6 +213,7 @@ func (e *execution) succeed(ctx context.Context, job *queue.Job) error {
 		if err != nil {
 			return err
 		}
+		e.metrics.count(run)
 		e.Log.Info().Str("environment", run.Environment).Str("application", run.Name).Int64("generation", run.Generation).
 			Int64("run", run.ID).Int("writes", run.Writes).Msg("run succeeded")
 		if err := e.Changed(ctx, tx, run); err != nil {

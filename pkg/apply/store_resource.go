@@ -22,7 +22,6 @@ type Resource struct {
 	ID          string            `json:"id,omitempty"`
 	Provisioner string            `json:"provisioner"`
 	Stateful    bool              `json:"stateful"`
-	Incarnation int               `json:"incarnation"`
 	Params      json.RawMessage   `json:"params,omitempty"`
 	Outputs     map[string]string `json:"outputs,omitempty"`
 	// Users are the workloads that use it.
@@ -35,10 +34,9 @@ type Resource struct {
 }
 
 const (
-	sqlResources = `SELECT environment, uid, type, class, id, provisioner, stateful, incarnation, params, outputs, users, described_by, updated_at,
+	sqlResources = `SELECT environment, uid, type, class, id, provisioner, stateful, params, outputs, users, described_by, updated_at,
 state, deleted_at FROM resources WHERE ($1 = '' OR environment = $1) AND ($2 = '' OR $2 = ANY(users)) AND ($3 OR deleted_at IS NULL)
 ORDER BY environment, uid`
-	// One that comes back after a deletion is made anew: another incarnation.
 	sqlUpsertResource = `INSERT INTO resources AS r
 (environment, uid, type, class, id, provisioner, stateful, params, outputs, state, users, described_by, token)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, ARRAY[$11::text], $11, $12)
@@ -46,7 +44,6 @@ ON CONFLICT (environment, uid) DO UPDATE SET
   provisioner = $6, stateful = $7, outputs = $9, state = $10, token = greatest(r.token, $12), updated_at = now(),
   params = CASE WHEN r.deleted_at IS NOT NULL OR r.described_by = $11 OR $8::json IS NOT NULL THEN $8 ELSE r.params END,
   described_by = CASE WHEN r.deleted_at IS NOT NULL OR ($8::json IS NOT NULL AND r.params IS NULL) THEN $11 ELSE r.described_by END,
-  incarnation = CASE WHEN r.deleted_at IS NOT NULL THEN r.incarnation + 1 ELSE r.incarnation END,
   users = CASE WHEN r.deleted_at IS NOT NULL THEN ARRAY[$11::text] WHEN $11 = ANY(r.users) THEN r.users ELSE r.users || $11::text END,
   deleted_at = NULL`
 	sqlRetire = `UPDATE resources SET users = array_remove(users, $2),
@@ -74,7 +71,7 @@ func (s *Store) Stored(ctx context.Context, db postgres.Querier, environment str
 	out := make(map[string]planner.StoredResource, len(list))
 	for _, r := range list {
 		stored := planner.StoredResource{
-			Provisioner: r.Provisioner, Incarnation: r.Incarnation, Params: r.Params, DescribedBy: r.DescribedBy,
+			Provisioner: r.Provisioner, Params: r.Params, DescribedBy: r.DescribedBy,
 			Deleted: r.DeletedAt != nil,
 		}
 		if err := s.openJSON(r.State, "resource "+environment+"/"+r.UID, &stored.State); err != nil {

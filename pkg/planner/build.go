@@ -42,13 +42,11 @@ type Secrets interface {
 // StoredResource is a resource as it was provisioned last.
 type StoredResource struct {
 	Provisioner string
-	// Incarnation counts how often the resource was made anew after it was deleted, from 1.
-	Incarnation int
 	// Params are those of the application that describes the resource, as canonical JSON.
 	Params []byte
 	// DescribedBy is the workload that gave the params.
 	DescribedBy string
-	// Deleted says that it is gone; the row is kept for the incarnation.
+	// Deleted says that it is gone.
 	Deleted bool
 	State   map[string]any
 }

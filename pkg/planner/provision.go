@@ -183,11 +183,11 @@ func (b *builder) evaluate(r score.Resource, p *platform.Provisioner, out *Resou
 		return &recipe.Result{Outputs: outputs}, true
 	}
 	stored := b.Stored[out.UID]
-	incarnation := max(stored.Incarnation, 1)
 	if stored.Deleted {
-		incarnation, stored.State = stored.Incarnation+1, nil
+		stored.State = nil
 	}
-	identity := fmt.Sprintf("%s %s %d", b.Environment.Name, out.UID, incarnation)
+	// A resource that comes back after it was deleted is the same one again, so that a revert gives the same release.
+	identity := b.Environment.Name + " " + out.UID
 	result, err := p.Recipe.Run(recipe.Input{
 		Uid: out.UID, Guid: recipe.UUID([16]byte(b.Secrets.Derive("guid " + identity)[:16])),
 		Type: r.Type, Class: r.Class, Id: r.ID, Params: params, Metadata: plainMap(r.Metadata),

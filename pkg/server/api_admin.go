@@ -15,6 +15,11 @@ type CreatedToken struct {
 	Value string `json:"value"`
 }
 
+// LoginLink is a value that logs a browser in, once.
+type LoginLink struct {
+	Value string `json:"value"`
+}
+
 // Status is what a person or a monitor wants to know of the server.
 type Status struct {
 	Version string  `json:"version"`
@@ -47,6 +52,11 @@ func (s *Server) adminAPI(api huma.API) {
 	}) (Empty, error) {
 		return done, auth.RevokeToken(ctx, s.Pool, in.Name)
 	})
+	operation(api, "POST /login-links", auth.Read, "Make a value that logs a browser in once, within 10 minutes, at /login?link=VALUE",
+		func(ctx context.Context, _ *struct{}) (LoginLink, error) {
+			value, err := auth.Link(ctx, s.Pool, principal(ctx).TokenID)
+			return LoginLink{value}, err
+		})
 	operation(api, "GET /status", auth.Read, "Version, dependencies and backlog of the server", func(ctx context.Context, _ *struct{}) (Status, error) {
 		count, oldest, err := s.Outbox.Backlog(ctx, s.Pool)
 		return Status{s.Version, s.checks(ctx), count, oldest.Seconds()}, err

@@ -60,7 +60,6 @@ CREATE TABLE resources (
   id           text    NOT NULL DEFAULT '',
   provisioner  text    NOT NULL,
   stateful     boolean NOT NULL,
-  incarnation  integer NOT NULL DEFAULT 1,
   params       json,
   outputs      json,
   -- The provisioner's state, encrypted.
