@@ -284,6 +284,13 @@ func newTips(old, add []Hash) []Hash {
 	return out[:min(len(out), maxTips)]
 }
 
+// know notes a commit that the remote has now, too.
+func (s *store) know(commit Hash) error {
+	st, packs := s.snapshot()
+	st.Tips = newTips(st.Tips, []Hash{commit})
+	return s.save(st, packs)
+}
+
 // join makes one pack of all. Entries keep their bytes: a delta names its base by distance in the same pack, or by name.
 func (s *store) join(ctx context.Context) error {
 	st, packs := s.snapshot()

@@ -2,6 +2,7 @@ package gitserver
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/cgi"
 	"os"
@@ -19,6 +20,8 @@ type Options struct {
 	Username, Password string
 	// Before sees each request first, and answers it itself if it returns true. It is how failures come about.
 	Before func(w http.ResponseWriter, r *http.Request) (answered bool)
+	// Messages takes what git says about failures; nil drops it.
+	Messages io.Writer
 }
 
 // Server is a folder of repositories, as an [http.Handler]. The path of a repository's URL is its name.
@@ -31,6 +34,9 @@ type Server struct {
 
 // New serves the repositories of a folder, which must exist. The git command is looked for in PATH.
 func New(root string, o Options) (*Server, error) {
+	if o.Messages == nil {
+		o.Messages = io.Discard
+	}
 	git, err := exec.LookPath("git")
 	if err != nil {
 		return nil, fmt.Errorf("serve repositories: %w", err)
@@ -41,7 +47,7 @@ func New(root string, o Options) (*Server, error) {
 	}
 	s := &Server{root: root, git: git, options: o}
 	s.backend = &cgi.Handler{
-		Path: git, Args: []string{"http-backend"}, Dir: root, Stderr: os.Stderr,
+		Path: git, Args: []string{"http-backend"}, Dir: root, Stderr: o.Messages,
 		Env: append(s.environment(), "GIT_PROJECT_ROOT="+root, "GIT_HTTP_EXPORT_ALL=1"),
 	}
 	return s, nil
