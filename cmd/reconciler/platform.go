@@ -106,11 +106,11 @@ func (w *platformWatcher) fetch(ctx context.Context) (platform.Files, string, st
 	if !ok {
 		return nil, "", "", fault.New(fault.BranchGone, "the platform's repository has no branch %s", w.cfg.Branch)
 	}
-	mirror, err := w.git.OpenMirror(filepath.Join(w.dir, "mirror"), w.remote)
+	mirror, _, err := w.git.OpenMirror(filepath.Join(w.dir, "mirror"), w.remote)
 	if err != nil {
 		return nil, "", "", err
 	}
-	if err := mirror.Fetch(ctx, commit); err != nil {
+	if err := mirror.Fetch(ctx, gitrepo.Want{Commit: commit, Ref: ref}); err != nil {
 		return nil, "", "", err
 	}
 	tree, err := mirror.Tree(ctx, commit)

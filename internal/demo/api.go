@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"strings"
 
+	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/server"
 )
 
@@ -98,8 +99,11 @@ func (d *demo) login(ctx context.Context) error {
 
 func (d *demo) newestPlan(ctx context.Context) (string, error) {
 	var plans []server.Plan
-	if err := d.api.call(ctx, http.MethodGet, "/plans?limit=1", nil, &plans); err != nil || len(plans) == 0 {
-		return "", fmt.Errorf("find the newest plan: %w", errors.Join(err, errors.New("none")))
+	if err := d.api.call(ctx, http.MethodGet, "/plans?limit=1", nil, &plans); err != nil {
+		return "", err
+	}
+	if len(plans) == 0 {
+		return "", fault.New(fault.DemoFailed, "no plan was made")
 	}
 	return plans[0].ID, nil
 }

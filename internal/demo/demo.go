@@ -65,14 +65,13 @@ func Run(ctx context.Context, o Options) error {
 	if err := d.prepare(ctx); err != nil {
 		return err
 	}
-	defer d.git.Close()
+	defer d.stop()
 	if err := d.start(ctx); err != nil {
 		return err
 	}
-	defer d.stop()
 	for i, s := range story {
 		if err := d.tell(ctx, i+1, s); err != nil {
-			return fmt.Errorf("step %d, %s: %w (the server's log is %s)", i+1, s.title, err, d.path("server.log"))
+			return fault.New(fault.DemoFailed, "step %d, %s: %w", i+1, s.title, err).Do("The server's log is %s.", d.path("server.log"))
 		}
 	}
 	if err := d.end(ctx, time.Since(started)); err != nil {
@@ -100,7 +99,7 @@ func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.Out, format+"\n",
 
 // start starts the Git server and the reconciler, and waits until it is ready.
 func (d *demo) start(ctx context.Context) error {
-	handler, err := gitserver.New(d.path("git"))
+	handler, err := gitserver.New(d.path("git"), gitserver.Options{})
 	if err != nil {
 		return err
 	}
@@ -132,6 +131,9 @@ func (d *demo) start(ctx context.Context) error {
 
 // stop asks the server to stop and waits for it.
 func (d *demo) stop() {
+	if d.git != nil {
+		defer d.git.Close()
+	}
 	if d.server == nil || d.server.Process == nil {
 		return
 	}

@@ -153,7 +153,7 @@ func (e *execution) prepare(ctx context.Context) ([]step, error) {
 			return err
 		}
 		for i, s := range steps {
-			if _, err := tx.Exec(ctx, sqlInsertStep, e.run.ID, i, s.name, s.needs); err != nil {
+			if _, err := tx.Exec(ctx, sqlInsertStep, e.run.ID, i, s.name, append([]string{}, s.needs...)); err != nil {
 				return fmt.Errorf("store step: %w", err)
 			}
 		}

@@ -11,6 +11,7 @@ const (
 	UsageInvalid    Code = "ORC-7007"
 	FileUnreadable  Code = "ORC-7008"
 	CheckFailed     Code = "ORC-7009"
+	DemoFailed      Code = "ORC-7010"
 )
 
 var access = map[Code]Entry{
@@ -53,6 +54,11 @@ var access = map[Code]Entry{
 		Title: "A file cannot be read", Class: Permanent,
 		Why:    "The file does not exist, is no regular file, or this user may not read it.",
 		Remedy: "Correct the path or the permissions.",
+	},
+	DemoFailed: {
+		Title: "A step of the demo was not verified", Class: Permanent,
+		Why:    "What the demo saw is not what it should have seen.",
+		Remedy: "Look at the server's log in the demo's folder, and report it.",
 	},
 	CheckFailed: {
 		Title: "A check of the doctor failed", Class: Permanent,

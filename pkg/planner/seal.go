@@ -196,6 +196,10 @@ func (b *builder) object(o objectSource) (Object, bool) {
 		return out, false
 	}
 	out.Body = body
+	if g := b.Environment.Target.GitOps; g != nil && g.Secrets == "" && out.HoldsSecrets() {
+		b.bad(fault.SecretInGit, o.at, "Secret %s of %s holds values, and environment %s commits to Git", out.Name, maker(out), b.Environment.Name)
+		return out, false
+	}
 	return out, true
 }
 

@@ -51,8 +51,8 @@ type Empty struct {
 
 var done = Empty{OK: true}
 
-// page bounds lists.
-type page struct {
+// Page bounds lists.
+type Page struct {
 	Limit int `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"How many at most."`
 }
 

@@ -52,30 +52,33 @@ type Release struct {
 	Content    *planner.Release `json:"content,omitempty"`
 }
 
-type applicationPath struct {
+// ApplicationPath names an application. It and the other inputs are exported because huma fills embedded ones only then.
+type ApplicationPath struct {
 	Environment string `path:"environment"`
 	Name        string `path:"name"`
 }
 
-type applicationFilter struct {
+// ApplicationFilter chooses applications; empty takes any.
+type ApplicationFilter struct {
 	Environment string `query:"environment"`
 	Repository  string `query:"repository"`
 }
 
-type releasePath struct {
-	applicationPath
+// ReleasePath names a release.
+type ReleasePath struct {
+	ApplicationPath
 	Generation int64 `path:"generation"`
 }
 
 type holdInput struct {
-	applicationPath
+	ApplicationPath
 	Body struct {
 		Reason string `json:"reason" minLength:"1" maxLength:"500"`
 	}
 }
 
 type rollbackInput struct {
-	applicationPath
+	ApplicationPath
 	Body struct {
 		Generation int64 `json:"generation,omitempty" doc:"0 is the last one that succeeded with other content." minimum:"0"`
 	}
@@ -91,7 +94,7 @@ func (s *Server) applicationsAPI(api huma.API) {
 			return done, s.Reconciler.Hold(ctx, in.Environment, in.Name, in.Body.Reason, principal(ctx).Name)
 		})
 	operation(api, "POST /applications/{environment}/{name}/resume", auth.Deploy, "Lift a hold",
-		func(ctx context.Context, in *applicationPath) (Empty, error) {
+		func(ctx context.Context, in *ApplicationPath) (Empty, error) {
 			return done, s.Reconciler.Resume(ctx, in.Environment, in.Name)
 		})
 	operation(api, "POST /applications/{environment}/{name}/rollback", auth.Deploy, "Apply an earlier release again and hold",
@@ -99,12 +102,12 @@ func (s *Server) applicationsAPI(api huma.API) {
 			return s.Reconciler.Rollback(ctx, in.Environment, in.Name, in.Body.Generation, principal(ctx).Name)
 		})
 	operation(api, "POST /applications/{environment}/{name}/retry", auth.Deploy, "Try a failed release again",
-		func(ctx context.Context, in *applicationPath) (apply.Run, error) {
+		func(ctx context.Context, in *ApplicationPath) (apply.Run, error) {
 			return s.Reconciler.Retry(ctx, in.Environment, in.Name)
 		})
 }
 
-func (s *Server) listApplications(ctx context.Context, in *applicationFilter) ([]Application, error) {
+func (s *Server) listApplications(ctx context.Context, in *ApplicationFilter) ([]Application, error) {
 	list, err := s.Planner.Applications(ctx, s.Pool, planner.Filter{Environment: in.Environment, Repository: in.Repository})
 	if err != nil {
 		return nil, err
@@ -118,7 +121,7 @@ func (s *Server) listApplications(ctx context.Context, in *applicationFilter) ([
 	return out, nil
 }
 
-func (s *Server) getApplication(ctx context.Context, in *applicationPath) (Application, error) {
+func (s *Server) getApplication(ctx context.Context, in *ApplicationPath) (Application, error) {
 	a, err := s.Planner.Named(ctx, s.Pool, in.Environment, in.Name)
 	if err != nil {
 		return Application{}, err
@@ -167,8 +170,8 @@ func stateOf(a Application) string {
 }
 
 func (s *Server) listReleases(ctx context.Context, in *struct {
-	applicationPath
-	page
+	ApplicationPath
+	Page
 }) ([]Release, error) {
 	a, err := s.Planner.Named(ctx, s.Pool, in.Environment, in.Name)
 	if err != nil {
@@ -185,7 +188,7 @@ func (s *Server) listReleases(ctx context.Context, in *struct {
 	return out, nil
 }
 
-func (s *Server) getRelease(ctx context.Context, in *releasePath) (Release, error) {
+func (s *Server) getRelease(ctx context.Context, in *ReleasePath) (Release, error) {
 	a, err := s.Planner.Named(ctx, s.Pool, in.Environment, in.Name)
 	if err != nil {
 		return Release{}, err

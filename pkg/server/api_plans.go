@@ -33,8 +33,8 @@ type planPath struct {
 }
 
 type planFilter struct {
-	applicationFilter
-	page
+	ApplicationFilter
+	Page
 	Name string `query:"application"`
 }
 

@@ -17,24 +17,25 @@ type Run struct {
 	Steps []apply.Step `json:"steps"`
 }
 
-type idPath struct {
+// IDPath names something by its number.
+type IDPath struct {
 	ID int64 `path:"id"`
 }
 
 type runFilter struct {
-	applicationFilter
-	page
+	ApplicationFilter
+	Page
 	Name   string `query:"application"`
 	Commit string `query:"commit"`
 }
 
 type logInput struct {
-	idPath
+	IDPath
 	After int64 `query:"after" doc:"Lines after the one with this id."`
 }
 
 type jobFilter struct {
-	page
+	Page
 	Kind   string `query:"kind"`
 	Key    string `query:"key"`
 	State  string `query:"state" enum:"blocked,ready,running,done,dead,superseded,cancelled,live"`
@@ -58,13 +59,13 @@ func (s *Server) runsAPI(api huma.API) {
 	})
 	operation(api, "POST /runs/{id}/cancel", auth.Deploy, "Stop a run at its next safe point", s.cancelRun)
 	operation(api, "GET /jobs", auth.Read, "Jobs of the queue, the newest first", s.listJobs)
-	operation(api, "GET /jobs/{id}", auth.Read, "One job with its failures", func(ctx context.Context, in *idPath) (queue.Entry, error) {
+	operation(api, "GET /jobs/{id}", auth.Read, "One job with its failures", func(ctx context.Context, in *IDPath) (queue.Entry, error) {
 		return s.Queue.Get(ctx, in.ID)
 	})
-	operation(api, "POST /jobs/{id}/cancel", auth.Deploy, "Cancel a job", func(ctx context.Context, in *idPath) (Empty, error) {
+	operation(api, "POST /jobs/{id}/cancel", auth.Deploy, "Cancel a job", func(ctx context.Context, in *IDPath) (Empty, error) {
 		return done, s.Queue.Cancel(ctx, in.ID, "cancelled by "+principal(ctx).Name)
 	})
-	operation(api, "POST /jobs/{id}/retry", auth.Deploy, "Try a dead job again as a new one", func(ctx context.Context, in *idPath) (Retried, error) {
+	operation(api, "POST /jobs/{id}/retry", auth.Deploy, "Try a dead job again as a new one", func(ctx context.Context, in *IDPath) (Retried, error) {
 		id, err := s.Queue.Retry(ctx, in.ID)
 		return Retried{id}, err
 	})
@@ -77,7 +78,7 @@ func (s *Server) runsAPI(api huma.API) {
 	})
 }
 
-func (s *Server) getRun(ctx context.Context, in *idPath) (Run, error) {
+func (s *Server) getRun(ctx context.Context, in *IDPath) (Run, error) {
 	r, err := s.Runs.Run(ctx, s.Pool, in.ID)
 	if err != nil {
 		return Run{}, err
@@ -87,7 +88,7 @@ func (s *Server) getRun(ctx context.Context, in *idPath) (Run, error) {
 }
 
 // cancelRun cancels the job that executes a run.
-func (s *Server) cancelRun(ctx context.Context, in *idPath) (Empty, error) {
+func (s *Server) cancelRun(ctx context.Context, in *IDPath) (Empty, error) {
 	r, err := s.Runs.Run(ctx, s.Pool, in.ID)
 	if err != nil {
 		return Empty{}, err

@@ -76,7 +76,7 @@ func (s *Server) sourcesAPI(api huma.API) {
 	operation(api, "GET /environments", auth.Read, "Environments of the platform configuration", s.listEnvironments)
 	operation(api, "GET /resource-types", auth.Read, "Resource types that the platform can fulfil", s.listTypes)
 	operation(api, "GET /platform", auth.Read, "Versions of the platform configuration, the newest first",
-		func(ctx context.Context, in *page) ([]platform.Revision, error) {
+		func(ctx context.Context, in *Page) ([]platform.Revision, error) {
 			list, err := s.Platform.Revisions(ctx, s.Pool, in.Limit)
 			return orEmpty(list), err
 		})

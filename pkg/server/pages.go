@@ -82,7 +82,7 @@ func (s *Server) pages(mux *http.ServeMux) {
 		})
 	}
 	page("/{$}", "applications", func(ctx context.Context, _ *http.Request) (any, error) {
-		return s.listApplications(ctx, &applicationFilter{})
+		return s.listApplications(ctx, &ApplicationFilter{})
 	})
 	page("/applications/{environment}/{name}", "application", s.applicationPage)
 	page("/plans", "plans", func(ctx context.Context, _ *http.Request) (any, error) {
@@ -127,15 +127,15 @@ func (s *Server) show(w http.ResponseWriter, t *template.Template, code int, v v
 }
 
 func (s *Server) applicationPage(ctx context.Context, r *http.Request) (any, error) {
-	path := applicationPath{r.PathValue("environment"), r.PathValue("name")}
+	path := ApplicationPath{r.PathValue("environment"), r.PathValue("name")}
 	a, err := s.getApplication(ctx, &path)
 	if err != nil {
 		return nil, err
 	}
 	in := struct {
-		applicationPath
-		page
-	}{path, page{50}}
+		ApplicationPath
+		Page
+	}{path, Page{50}}
 	releases, err := s.listReleases(ctx, &in)
 	if err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func (s *Server) runPage(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, fault.New(fault.RunUnknown, "%q is not the number of a run", r.PathValue("id"))
 	}
-	run, err := s.getRun(ctx, &idPath{id})
+	run, err := s.getRun(ctx, &IDPath{id})
 	if err != nil {
 		return nil, err
 	}

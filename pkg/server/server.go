@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"net/http"
+	"path"
+	"reflect"
 	"strings"
 	"time"
 
@@ -75,9 +77,23 @@ func describe(version string) huma.Config {
 	c := huma.DefaultConfig("reconciler", version)
 	c.OpenAPIPath = "/api/v1/openapi"
 	c.DocsPath, c.SchemasPath = "", "/api/v1/schemas"
+	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
 	c.Security = []map[string][]string{{"token": {}}}
 	return c
+}
+
+// schemaName names a type in the description; types of other packages have the package's name in front, so that
+// planner.Release and our own Release are two.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if room := path.Base(t.PkgPath()); t.PkgPath() != "" && room != "server" && !strings.HasPrefix(strings.ToLower(name), room) {
+		return strings.ToUpper(room[:1]) + room[1:] + name
+	}
+	return name
 }
 
 // headers are those that every answer gets: pages load nothing from elsewhere and are shown in no frame.
