@@ -1,0 +1,240 @@
+// Package gitops delivers manifests into a deployment repository from which Argo CD or Flux deploys: one commit per run,
+// built beside what others commit, never forced.
+//
+// Secrets with values never reach the repository: they are written to a folder of the environment, or the release is
+// refused.
+package gitops
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"sigs.k8s.io/yaml"
+
+	"github.com/innominatus/reconciler/pkg/apply"
+	"github.com/innominatus/reconciler/pkg/apply/directory"
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/gitrepo"
+	"github.com/innominatus/reconciler/pkg/platform"
+)
+
+const (
+	// pushAttempts is how often a run builds its commit anew because others were faster, before the whole attempt counts
+	// as failed and is tried again later.
+	pushAttempts = 10
+	// pushWait is the first wait after a rejected push; the following ones grow and are jittered.
+	pushWait = 20 * time.Millisecond
+	// applicationsFolder holds the Applications of Argo CD. The name cannot be a workload's.
+	applicationsFolder = "_applications"
+)
+
+// Target commits to environments' deployment repositories.
+type Target struct {
+	Client *gitrepo.Client
+	// Dir is where mirrors are kept; Data where relative folders for Secrets start from.
+	Dir, Data string
+	// Remote returns where a deployment repository is and with which credentials.
+	Remote func(t *platform.GitOpsTarget) gitrepo.Remote
+}
+
+var _ apply.Target = (*Target)(nil)
+
+// Deliver implements [apply.Target].
+func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered, error) {
+	settings := d.Environment.Target.GitOps
+	public, secret, err := split(d, settings)
+	if err != nil {
+		return apply.Delivered{}, err
+	}
+	done := apply.Delivered{}
+	if settings.Secrets != "" {
+		// Secrets first: what refers to them must not be deployed before them.
+		if done, err = t.secrets(ctx, d, settings, secret); err != nil {
+			return done, err
+		}
+	}
+	if settings.ArgoCD != nil && len(d.Write) > 0 {
+		public = append(public, argo(d, settings))
+	}
+	remote := t.Remote(settings)
+	sum := sha256.Sum256([]byte(settings.Repository))
+	mirror, _, err := t.Client.OpenMirror(filepath.Join(t.Dir, hex.EncodeToString(sum[:8])), remote)
+	if err != nil {
+		return done, err
+	}
+	p := push{mirror: mirror, client: t.Client, remote: remote, settings: settings, delivery: d, public: public}
+	committed, err := p.run(ctx)
+	done.Writes += committed.Writes
+	done.Detail = strings.TrimPrefix(strings.Join([]string{done.Detail, committed.Detail}, "; "), "; ")
+	return done, err
+}
+
+// split separates what may be committed from what may not.
+func split(d apply.Delivery, settings *platform.GitOpsTarget) (public, secret []apply.File, err error) {
+	for _, f := range d.Write {
+		switch {
+		case !f.Secret:
+			public = append(public, f)
+		case settings.Secrets == "":
+			return nil, nil, fault.New(fault.SecretInGit, "%s holds secret values, and environment %s commits to Git", f.Path, d.Environment.Name)
+		default:
+			secret = append(secret, f)
+		}
+	}
+	return public, secret, nil
+}
+
+// secrets writes Secrets to the environment's folder for them.
+func (t *Target) secrets(ctx context.Context, d apply.Delivery, settings *platform.GitOpsTarget, files []apply.File) (apply.Delivered, error) {
+	e := *d.Environment
+	e.Target = platform.Target{Directory: &platform.DirectoryTarget{Path: settings.Secrets}}
+	d.Environment, d.Write = &e, files
+	done, err := (&directory.Target{Data: t.Data}).Deliver(ctx, d)
+	done.Detail = "secrets: " + done.Detail
+	return done, err
+}
+
+// push brings one delivery into the repository.
+type push struct {
+	mirror   *gitrepo.Mirror
+	client   *gitrepo.Client
+	remote   gitrepo.Remote
+	settings *platform.GitOpsTarget
+	delivery apply.Delivery
+	public   []apply.File
+}
+
+// run builds the commit on the branch's newest one and pushes it; when somebody else was faster it starts again.
+func (p *push) run(ctx context.Context) (done apply.Delivered, err error) {
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(pushWait), backoff.WithMaxInterval(time.Second))
+	attempt := func() error {
+		done, err = p.once(ctx)
+		if errors.Is(err, gitrepo.ErrRejected) {
+			p.delivery.Log("the branch moved; building the commit anew")
+			return err
+		}
+		if err != nil {
+			return backoff.Permanent(err)
+		}
+		return nil
+	}
+	err = backoff.Retry(attempt, backoff.WithContext(backoff.WithMaxRetries(wait, pushAttempts), ctx))
+	if errors.Is(err, gitrepo.ErrRejected) {
+		return done, fault.New(fault.TargetRejected, "push to %s of %s: %w", p.settings.Branch, p.settings.Repository, err)
+	}
+	return done, err
+}
+
+func (p *push) once(ctx context.Context) (apply.Delivered, error) {
+	ref := "refs/heads/" + p.settings.Branch
+	refs, err := p.client.ListRefs(ctx, p.remote, ref)
+	if err != nil {
+		return apply.Delivered{}, err
+	}
+	head := refs.Commits[ref]
+	changes, err := p.changes(ctx, head, ref)
+	if err != nil || len(changes) == 0 {
+		return apply.Delivered{Detail: "the repository is as it should be"}, err
+	}
+	commit, changed, err := p.mirror.Commit(ctx, head, changes, p.meta())
+	if err != nil || !changed {
+		return apply.Delivered{Detail: "the repository is as it should be"}, err
+	}
+	// Whoever was replaced while it fetched must not push: its successor may not have begun.
+	if err := p.delivery.Alive(ctx); err != nil {
+		return apply.Delivered{}, err
+	}
+	if err := p.mirror.Push(ctx, commit, p.settings.Branch, head); err != nil {
+		return apply.Delivered{}, err
+	}
+	p.delivery.Log("pushed %s to %s of %s: %d files", commit, p.settings.Branch, p.settings.Repository, len(changes))
+	return apply.Delivered{Writes: len(changes), Detail: fmt.Sprintf("commit %.12s, %d files", commit, len(changes))}, nil
+}
+
+// changes returns what differs between the branch's newest commit and what shall be there.
+func (p *push) changes(ctx context.Context, head gitrepo.Hash, ref string) ([]gitrepo.Change, error) {
+	read := func(string) ([]byte, bool, error) { return nil, false, nil }
+	if head != "" {
+		if err := p.mirror.Fetch(ctx, gitrepo.Want{Commit: head, Ref: ref}); err != nil {
+			return nil, err
+		}
+		tree, err := p.mirror.Tree(ctx, head)
+		if err != nil {
+			return nil, err
+		}
+		read = tree.Read
+	}
+	var changes []gitrepo.Change
+	for _, f := range p.public {
+		full := path.Join(p.settings.Path, f.Path)
+		have, found, err := read(full)
+		if foreign, ok := fault.As(err); ok && foreign.Class() == fault.Permanent {
+			return nil, fault.New(fault.TargetForeign, "%s in %s: %w", full, p.settings.Repository, err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !found || !bytes.Equal(have, f.Content) {
+			changes = append(changes, gitrepo.Change{Path: full, Content: f.Content})
+		}
+	}
+	gone := p.delivery.Remove
+	if len(p.delivery.Write) == 0 && p.settings.ArgoCD != nil {
+		// Argo CD's Application goes first: it must not sync a folder that is half gone.
+		gone = append([]string{applicationPath(p.delivery)}, gone...)
+	}
+	for _, name := range gone {
+		full := path.Join(p.settings.Path, name)
+		if _, found, err := read(full); err == nil && found {
+			changes = append(changes, gitrepo.Change{Path: full, Delete: true})
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return changes, nil
+}
+
+// meta is the commit's message and authors. Its time is the release's, so that a repeated run makes the same commit.
+func (p *push) meta() gitrepo.CommitMeta {
+	r := p.delivery.Run
+	verb := map[apply.Kind]string{apply.Deploy: "Deploy", apply.Rollback: "Roll back", apply.Remove: "Remove"}[r.Kind]
+	us := gitrepo.Person{Name: "reconciler", Email: "reconciler@localhost"}
+	message := fmt.Sprintf("%s %s in %s, generation %d\n\nApplication: %s\nEnvironment: %s\nGeneration: %d\nSource: %s@%s\nPlan: %s\n",
+		verb, r.Name, r.Environment, r.Generation, r.Name, r.Environment, r.Generation, r.Repository, r.Commit, r.Plan)
+	return gitrepo.CommitMeta{Author: us, Committer: us, Message: message, When: r.CreatedAt}
+}
+
+func applicationPath(d apply.Delivery) string { return applicationsFolder + "/" + d.Run.Name + ".yaml" }
+
+// argo is the Application by which Argo CD deploys the application's folder.
+func argo(d apply.Delivery, settings *platform.GitOpsTarget) apply.File {
+	a := settings.ArgoCD
+	text, err := yaml.Marshal(map[string]any{
+		"apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
+		"metadata": map[string]any{
+			"name": d.Environment.Name + "-" + d.Run.Name, "namespace": a.Namespace,
+			"labels": map[string]any{"app.kubernetes.io/managed-by": "reconciler", "reconciler.dev/application": d.Run.Name},
+		},
+		"spec": map[string]any{
+			"project": a.Project,
+			"source": map[string]any{
+				"repoURL": a.Repository, "targetRevision": settings.Branch, "path": path.Join(settings.Path, d.Run.Name),
+			},
+			"destination": map[string]any{"server": a.Server, "namespace": d.Environment.Namespace},
+			"syncPolicy":  map[string]any{"automated": map[string]any{"prune": true, "selfHeal": true}},
+		},
+	})
+	if err != nil {
+		panic(err) // maps of strings always marshal
+	}
+	return apply.File{Path: applicationPath(d), Content: text}
+}
