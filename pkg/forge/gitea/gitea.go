@@ -24,9 +24,9 @@ const (
 	descriptionLimit = 255
 	// commentLimit is below what Gitea takes and what other forges do, so that one comment fits all.
 	commentLimit = 60_000
-	// pageSize is the largest page that Gitea gives.
+	// pageSize is the largest page that Gitea gives, if its administrator has not set a smaller one.
 	pageSize = 50
-	// pagesLimit bounds how many pages are read: 5,000 open pull requests.
+	// pagesLimit bounds how many pages are read: 5,000 open pull requests, or fewer where pages are smaller.
 	pagesLimit = 100
 	// callTimeout bounds one call: Gitea answers in well under a second, a busy one in several.
 	callTimeout = 20 * time.Second
@@ -95,21 +95,28 @@ func (c *Client) Pulls(ctx context.Context, repository string) ([]forge.Pull, er
 		return nil, err
 	}
 	var out []forge.Pull
-	for page := 1; page <= pagesLimit; page++ {
+	seen := map[int64]bool{}
+	for page := 1; page > 0; {
+		if page > pagesLimit {
+			return nil, fault.New(fault.ForgeRejected, "%s has more than %d open pull requests", repository, len(out))
+		}
+		// The oldest first: what is opened meanwhile comes last, and moves nothing to a page that was read.
 		list, response, err := api.ListRepoPullRequests(owner, name, gitea.ListPullRequestsOptions{
-			ListOptions: gitea.ListOptions{Page: page, PageSize: pageSize}, State: gitea.StateOpen,
+			ListOptions: gitea.ListOptions{Page: page, PageSize: pageSize}, State: gitea.StateOpen, Sort: "oldest",
 		})
 		if err != nil {
 			return nil, c.failed("list pull requests of "+repository, response, err)
 		}
 		for _, p := range list {
-			out = append(out, pull(p))
+			if !seen[p.Index] {
+				seen[p.Index] = true
+				out = append(out, pull(p))
+			}
 		}
-		if len(list) < pageSize {
-			return out, nil
-		}
+		// The link to the next page decides, not the size of this one: administrators may set smaller pages.
+		page = response.NextPage
 	}
-	return nil, fault.New(fault.ForgeRejected, "%s has more than %d open pull requests", repository, pagesLimit*pageSize)
+	return out, nil
 }
 
 // Pull implements [forge.Forge].
@@ -184,7 +191,7 @@ func (c *Client) lacks(ctx context.Context, owner, name, commit string) bool {
 		return false
 	}
 	_, response, err := api.GetSingleCommit(owner, name, commit)
-	return err != nil && response != nil && response.StatusCode == http.StatusNotFound
+	return err != nil && isNotFound(response)
 }
 
 // Comments implements [forge.Forge]. Gitea gives all of them at once.
@@ -199,7 +206,7 @@ func (c *Client) Comments(ctx context.Context, repository string, number int64) 
 	}
 	list, response, err := api.ListIssueComments(owner, name, number, gitea.ListIssueCommentOptions{})
 	if err != nil {
-		return nil, c.failed(fmt.Sprintf("list comments of %s#%d", repository, number), response, err)
+		return nil, c.failedOnPull(api, pullAct{"list comments of", repository, number}, response, err)
 	}
 	out := make([]forge.Comment, 0, len(list))
 	for _, comment := range list {
@@ -224,7 +231,7 @@ func (c *Client) CreateComment(ctx context.Context, repository string, number in
 	}
 	comment, response, err := api.CreateIssueComment(owner, name, number, gitea.CreateIssueCommentOption{Body: body})
 	if err != nil {
-		return 0, c.failed(fmt.Sprintf("comment on %s#%d", repository, number), response, err)
+		return 0, c.failedOnPull(api, pullAct{"comment on", repository, number}, response, err)
 	}
 	return comment.ID, nil
 }
@@ -254,6 +261,31 @@ func split(repository string) (owner, name string, err error) {
 	return owner, name, nil
 }
 
+// failedOnPull is failed for a call about a pull request: Gitea answers with 500 when there is none, which is no reason
+// to ask again.
+func (c *Client) failedOnPull(api *gitea.Client, act pullAct, response *gitea.Response, err error) error {
+	if response != nil && response.Response != nil && response.StatusCode == http.StatusInternalServerError {
+		owner, name, _ := strings.Cut(act.repository, "/")
+		if _, asked, err := api.GetPullRequest(owner, name, act.number); err != nil && isNotFound(asked) {
+			return fmt.Errorf("%s: %w", act, forge.ErrNotFound)
+		}
+	}
+	return c.failed(act.String(), response, err)
+}
+
+// pullAct is something done with a pull request.
+type pullAct struct {
+	what, repository string
+	number           int64
+}
+
+// String returns the act for an error.
+func (a pullAct) String() string { return fmt.Sprintf("%s %s#%d", a.what, a.repository, a.number) }
+
+func isNotFound(response *gitea.Response) bool {
+	return response != nil && response.Response != nil && response.StatusCode == http.StatusNotFound
+}
+
 // failed gives an error its class by the answer's status. The response is nil when there was no answer.
 func (c *Client) failed(act string, response *gitea.Response, err error) error {
 	if response == nil || response.Response == nil {
@@ -263,18 +295,25 @@ func (c *Client) failed(act string, response *gitea.Response, err error) error {
 	case code == http.StatusNotFound:
 		return fmt.Errorf("%s: %w", act, forge.ErrNotFound)
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
-		return fault.New(fault.ForgeRefused, "%s: %w", act, err)
-	case code == http.StatusTooManyRequests || code >= http.StatusInternalServerError:
-		return fault.New(fault.ForgeUnavailable, "%s: %w", act, err).RetryAfter(retryAfter(response.Header))
+		return fault.New(fault.ForgeRefused, "%s: HTTP %d: %w", act, code, err)
+	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= http.StatusInternalServerError:
+		return fault.New(fault.ForgeUnavailable, "%s: HTTP %d: %w", act, code, err).RetryAfter(retryAfter(response.Header, time.Now()))
+	case code < http.StatusBadRequest:
+		// It says yes but cannot be read: a proxy's own page, or an answer that was cut off.
+		return fault.New(fault.ForgeUnavailable, "%s: the answer cannot be read: %w", act, err)
 	default:
-		return fault.New(fault.ForgeRejected, "%s: %w", act, err)
+		return fault.New(fault.ForgeRejected, "%s: HTTP %d: %w", act, code, err)
 	}
 }
 
-func retryAfter(h http.Header) time.Duration {
-	seconds, err := strconv.Atoi(h.Get("Retry-After"))
-	if err != nil || seconds < 0 {
-		return 0
+// retryAfter reads how long the forge asks to wait: seconds, or a date (RFC 9110, section 10.2.3).
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	value := h.Get("Retry-After")
+	wait := time.Duration(0)
+	if seconds, err := strconv.Atoi(value); err == nil {
+		wait = time.Duration(min(max(seconds, 0), int(longestWait/time.Second))) * time.Second
+	} else if at, err := http.ParseTime(value); err == nil {
+		wait = at.Sub(now)
 	}
-	return min(time.Duration(seconds)*time.Second, longestWait)
+	return min(max(wait, 0), longestWait)
 }
