@@ -68,6 +68,9 @@ func Changes(from, to *Release) []Change {
 	for _, name := range union(before, after) {
 		c := Change{Part: name, Action: Update}
 		a, b := before[name], after[name]
+		if name == "metadata" && (a == nil || b == nil) {
+			continue // an application that comes or goes does so as a whole
+		}
 		switch {
 		case a == nil:
 			c.Action, c.At, c.Detail = Create, b.Place, detail(name, b)
@@ -115,6 +118,7 @@ func partsOf(r *Release) map[string]*score.Node {
 			for _, below := range e.Value.Entries {
 				parts[e.Key+"."+escape(below.Key)] = below.Value
 			}
+		case "apiVersion": // the same for all
 		default:
 			parts[e.Key] = e.Value
 		}
