@@ -86,8 +86,8 @@ type Client struct {
 	mu sync.Mutex
 	// known holds what remotes can do, so that a poll is one request.
 	known map[Remote]advertisement
-	// mirrors are the open ones by directory: a directory has one writer.
-	mirrors map[string]*Mirror
+	// directories are those of open mirrors.
+	directories map[string]*directory
 }
 
 // NewClient makes a client.
@@ -108,7 +108,7 @@ func NewClient(config ClientConfig) *Client {
 		return checkAddress(address, config.DenyPrivate)
 	}}
 	return &Client{
-		config: config, known: map[Remote]advertisement{}, mirrors: map[string]*Mirror{},
+		config: config, known: map[Remote]advertisement{}, directories: map[string]*directory{},
 		http: &http.Client{CheckRedirect: checkRedirect, Transport: &http.Transport{
 			Proxy: config.Proxy, DialContext: dialer.DialContext, TLSHandshakeTimeout: connectTimeout,
 			ResponseHeaderTimeout: answerTimeout, IdleConnTimeout: idleTimeout, MaxIdleConnsPerHost: 4, ForceAttemptHTTP2: true,

@@ -2,6 +2,7 @@ package gitrepo
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -188,4 +189,11 @@ func TestCommitThatIsNotThereYetCanComeLater(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

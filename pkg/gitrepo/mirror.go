@@ -4,21 +4,30 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"github.com/innominatus/reconciler/pkg/fault"
 )
 
-// Mirror is a copy of a remote on disk. It is safe for concurrent use; fetches of one mirror take turns.
+// Mirror is a copy of a remote on disk. It is safe for concurrent use; those that write to one directory take turns.
 type Mirror struct {
 	client *Client
 	remote Remote
 	store  *store
-	// writing is held by who fetches or commits.
+	// writing is held by who fetches, commits or pushes.
+	writing chan struct{}
+}
+
+// directory is what mirrors of one directory share: credentials may differ from call to call, the packs do not.
+type directory struct {
+	mu      sync.Mutex
+	store   *store
 	writing chan struct{}
 }
 
 // OpenMirror opens the mirror of a remote in a directory, or makes it. remade is true if something was there that could
-// not be used (damage, another remote, another file limit) and was thrown away. A directory belongs to one process.
+// not be used (damage, another remote, another file limit) and was thrown away. A directory belongs to one process and
+// one client. Opening is cheap when it was done before.
 func (c *Client) OpenMirror(dir string, r Remote) (m *Mirror, remade bool, err error) {
 	if _, _, err := r.endpoint(); err != nil {
 		return nil, false, err
@@ -27,18 +36,50 @@ func (c *Client) OpenMirror(dir string, r Remote) (m *Mirror, remade bool, err e
 	if err != nil {
 		return nil, false, fmt.Errorf("open mirror: %w", err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if m, ok := c.mirrors[dir]; ok && m.remote == r && m.store.check() == nil && !m.store.damaged.Load() {
-		return m, false, nil
+	d := c.directory(dir)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	fresh := state{Version: stateVersion, Remote: r.String(), FileLimit: c.fileLimit()}
+	if d.store == nil {
+		d.store, remade, err = openStore(dir, fresh)
+	} else {
+		remade, err = d.renew(fresh)
 	}
-	s, remade, err := openStore(dir, state{Remote: r.String(), FileLimit: c.fileLimit()})
 	if err != nil {
 		return nil, remade, fmt.Errorf("open mirror of %s: %w", r, err)
 	}
-	m = &Mirror{client: c, remote: r, store: s, writing: make(chan struct{}, 1)}
-	c.mirrors[dir] = m
-	return m, remade, nil
+	return &Mirror{client: c, remote: r, store: d.store, writing: d.writing}, remade, nil
+}
+
+func (c *Client) directory(dir string) *directory {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d, ok := c.directories[dir]
+	if !ok {
+		d = &directory{writing: make(chan struct{}, 1)}
+		c.directories[dir] = d
+	}
+	return d
+}
+
+// renew empties an open mirror that is damaged or of another remote. While somebody writes, a damaged one is left to
+// whoever writes next.
+func (d *directory) renew(fresh state) (remade bool, err error) {
+	st, _ := d.store.snapshot()
+	other := st.Remote != fresh.Remote
+	if !other && !d.store.damaged.Load() && d.store.check() == nil {
+		return false, nil
+	}
+	select {
+	case d.writing <- struct{}{}:
+		defer func() { <-d.writing }()
+		return true, d.store.reset(fresh)
+	default:
+		if other {
+			return false, fault.New(fault.MirrorDamaged, "the mirror is in use for another remote")
+		}
+		return false, nil
+	}
 }
 
 // fileLimit is the largest file; beyond maxObject nothing is put together in memory.

@@ -2,6 +2,7 @@ package gitrepo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -18,8 +19,9 @@ import (
 )
 
 const (
-	// maxPacks is how many packs a mirror has before they are joined: each is looked through for every object.
-	maxPacks = 50
+	// maxPacks is how many packs a mirror has before they are joined: each is an open file, and is looked through for every
+	// object.
+	maxPacks = 16
 	// cacheLimit bounds the objects that are kept in memory per mirror, in bytes: the trees of a few thousand directories.
 	cacheLimit = 8 << 20
 	// stateVersion changes when mirrors of before cannot be used any more.
@@ -72,7 +74,6 @@ func (s *store) packDir() string { return filepath.Join(s.dir, "objects", "pack"
 // openStore opens a mirror's objects. A directory that does not hold what it should is emptied, and remade says so.
 func openStore(dir string, want state) (s *store, remade bool, err error) {
 	s = &store{dir: dir, cache: map[cacheKey]object{}}
-	want.Version = stateVersion
 	switch err = s.load(want); {
 	case err == nil:
 		return s, false, nil
@@ -291,59 +292,88 @@ func (s *store) know(commit Hash) error {
 	return s.save(st, packs)
 }
 
-// join makes one pack of all. Entries keep their bytes: a delta names its base by distance in the same pack, or by name.
+// join makes one pack of many. The largest stays as it is if it is larger than the others together, so that a large
+// repository is not copied again and again.
 func (s *store) join(ctx context.Context) error {
 	st, packs := s.snapshot()
+	var kept, small []*pack
+	total, largest := int64(0), slices.MaxFunc(packs, func(a, b *pack) int { return cmp.Compare(a.size, b.size) })
+	for _, p := range packs {
+		total += p.size
+	}
+	for _, p := range packs {
+		if p == largest && p.size > total-p.size {
+			kept = append(kept, p)
+		} else {
+			small = append(small, p)
+		}
+	}
 	f, err := s.temporary()
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	defer os.Remove(f.Name())
-	var items []indexItem
+	defer os.Remove(f.Name()) // it has another name if it was taken
+	idx, err := joinPacks(ctx, f, small)
+	if err != nil {
+		return err
+	}
+	joined, err := s.place(f, idx)
+	if err != nil {
+		return err
+	}
+	st.Packs = nil
+	kept = append(kept, joined)
+	for _, p := range kept {
+		st.Packs = append(st.Packs, packState{p.name, p.size})
+	}
+	if err := s.save(st, kept); err != nil {
+		return err
+	}
+	s.sweep()
+	return nil
+}
+
+// joinPacks writes the entries of packs into one and returns its index. Entries keep their bytes: a delta names its base
+// by the distance in the same pack, or by its name.
+func joinPacks(ctx context.Context, f *os.File, packs []*pack) ([]byte, error) {
 	count := uint32(0)
-	at := int64(packHead)
-	sum := newSumWriter(f)
 	for _, p := range packs {
 		n, err := p.entries()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		count += n
 	}
-	sum.Write(binary.BigEndian.AppendUint32([]byte("PACK\x00\x00\x00\x02"), count))
+	w := newSumWriter(f)
+	if _, err := w.Write(binary.BigEndian.AppendUint32([]byte("PACK\x00\x00\x00\x02"), count)); err != nil {
+		return nil, unwritable(err)
+	}
+	var items []indexItem
+	at := int64(packHead)
 	for _, p := range packs {
 		if err := context.Cause(ctx); err != nil {
-			return err
+			return nil, err
 		}
 		body := p.size - packHead - hashBytes
+		if at+body > maxOffset {
+			return nil, errBig
+		}
 		for i := range p.index.count {
 			it := p.index.item(i)
 			it.offset += uint32(at - packHead)
 			items = append(items, it)
 		}
-		if _, err := io.Copy(sum, io.NewSectionReader(p.file, packHead, body)); err != nil {
-			return unwritable(err)
+		if _, err := io.Copy(w, io.NewSectionReader(p.file, packHead, body)); err != nil {
+			return nil, unwritable(err)
 		}
-		if at += body; at > maxOffset {
-			return errBig
-		}
+		at += body
 	}
-	trailer := sum.sum()
+	trailer := w.sum()
 	if _, err := f.Write(trailer[:]); err != nil {
-		return unwritable(err)
+		return nil, unwritable(err)
 	}
-	joined, err := s.place(f, encodeIndex(items, trailer))
-	if err != nil {
-		return err
-	}
-	next := st
-	next.Packs = []packState{{joined.name, joined.size}}
-	if err := s.save(next, []*pack{joined}); err != nil {
-		return err
-	}
-	s.sweep()
-	return nil
+	return encodeIndex(items, trailer), nil
 }
 
 // entries returns how many objects the pack says that it has.
