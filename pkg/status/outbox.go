@@ -2,10 +2,13 @@ package status
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -44,10 +47,8 @@ type Report struct {
 // stored is a report as it lies in the outbox.
 type stored struct {
 	Report
-	Version  int64
-	Sent     int64
-	ForgeID  int64
-	Attempts int
+	Version int64
+	ForgeID int64
 }
 
 const (
@@ -55,16 +56,16 @@ const (
 	sqlSay = `INSERT INTO reports AS r (repository, kind, target, context, state, body, url) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (repository, kind, target, context) DO UPDATE
 SET state = $5, body = $6, url = $7, version = r.version + 1, attempts = 0, dead = false, fault = NULL, changed_at = now()
-WHERE (r.state, r.body, r.url) IS DISTINCT FROM ($5, $6, $7)`
-	// Failures first: they are what people wait for.
-	sqlUnsent = `SELECT repository, kind, target, context, state, body, url, version, sent, forge_id, attempts FROM reports
-WHERE repository = $1 AND sent < version AND NOT dead
-ORDER BY CASE WHEN state IN ('failure', 'error') THEN 0 WHEN kind = 'comment' THEN 1 WHEN state = 'success' THEN 2 ELSE 3 END, changed_at LIMIT 100`
+WHERE (r.state, r.body, r.url) IS DISTINCT FROM ($5, $6, $7) RETURNING version`
+	sqlUnsent = `SELECT repository, kind, target, context, state, body, url, version, forge_id FROM reports
+WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4 AND sent < version AND NOT dead`
 	sqlSent = `UPDATE reports SET sent = greatest(sent, $5), forge_id = CASE WHEN $6 = 0 THEN forge_id ELSE $6 END, sent_at = now(), fault = NULL
 WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4`
 	sqlForgetComment = `UPDATE reports SET forge_id = 0 WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4`
-	sqlUnsaid        = `UPDATE reports SET attempts = attempts + 1, fault = $6, dead = $7
-WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4 AND version = $5`
+	// A failure is that of one version: what was said meanwhile was not tried.
+	sqlUnsaid = `UPDATE reports SET attempts = attempts + 1, fault = $6 WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4 AND version = $5`
+	sqlGiveUp = `UPDATE reports SET dead = true, fault = $6
+WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4 AND version = $5 AND sent < version`
 	sqlBacklog = `SELECT count(*), coalesce(extract(epoch FROM now() - min(changed_at)), 0)::float8 FROM reports WHERE sent < version AND NOT dead`
 )
 
@@ -86,6 +87,8 @@ type Outbox struct {
 	Log    zerolog.Logger
 
 	sent *prometheus.CounterVec
+	// lanes bounds how many reports are sent at once, by forge.
+	lanes sync.Map
 }
 
 // Collectors returns the outbox's metrics; call it once, before the outbox is used.
@@ -99,42 +102,87 @@ func (o *Outbox) Collectors() []prometheus.Collector {
 // Say stores reports in the caller's transaction and sees to it that they are sent. What is said already is not said
 // again.
 func (o *Outbox) Say(ctx context.Context, tx pgx.Tx, reports ...Report) error {
-	repositories := map[string]bool{}
+	var jobs []queue.Insert
 	for _, r := range reports {
-		tag, err := tx.Exec(ctx, sqlSay, r.Repository, r.Kind, r.Target, r.Context, r.State, o.Redact(r.Body), r.URL)
+		var version int64
+		err := tx.QueryRow(ctx, sqlSay, r.Repository, r.Kind, r.Target, r.Context, r.State, o.Redact(r.Body), r.URL).Scan(&version)
+		if errors.Is(err, pgx.ErrNoRows) {
+			continue // This is what was said last.
+		}
 		if err != nil {
 			return fmt.Errorf("store report: %w", err)
 		}
-		if tag.RowsAffected() > 0 && !repositories[r.Repository] {
-			repositories[r.Repository] = true
-			// A job that waits sends this one too; one that runs may have read the table before.
-			if _, err := o.Queue.Enqueue(ctx, tx, queue.Insert{
-				Kind: JobKind, Key: "reports/" + r.Repository, Dedupe: "send", Args: jobArgs{r.Repository},
-			}); err != nil {
-				return fmt.Errorf("enqueue report: %w", err)
-			}
-		}
+		// The version orders the jobs of a report: the newest replaces one that waits, also one that waits to be tried
+		// again, so that nothing new waits for something old.
+		jobs = append(jobs, queue.Insert{
+			Kind: JobKind, Key: r.key(), Generation: version, Priority: new(r.priority()),
+			Args: jobArgs{r.Repository, r.Kind, r.Target, r.Context},
+		})
+	}
+	if _, err := o.Queue.Enqueue(ctx, tx, jobs...); err != nil {
+		return fmt.Errorf("enqueue reports: %w", err)
 	}
 	return nil
 }
 
+// jobArgs say which report a job sends: whatever is the newest version then.
 type jobArgs struct {
 	Repository string `json:"repository"`
+	Kind       string `json:"kind"`
+	Target     string `json:"target"`
+	Context    string `json:"context"`
+}
+
+// keyLimit keeps the keys of jobs below the queue's limit, in bytes.
+const keyLimit = 400
+
+func (r Report) key() string {
+	key := strings.Join([]string{"report", r.Repository, r.Kind, r.Target, r.Context}, "/")
+	if len(key) <= keyLimit {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return strings.ToValidUTF8(key[:keyLimit-2*len(sum)], "") + hex.EncodeToString(sum[:])
+}
+
+// priority puts failures first: they are what people wait for. That something was begun matters least.
+func (r Report) priority() int16 {
+	switch {
+	case r.State == forge.Failure || r.State == forge.Error:
+		return queue.HighestPriority
+	case r.Kind == KindComment:
+		return queue.HighestPriority + 1
+	case r.State == forge.Pending:
+		return queue.DefaultPriority + 1
+	default:
+		return queue.DefaultPriority
+	}
 }
 
 const (
 	// attempts is how often a report is tried before it is given up: with the back-off of the handler, over about a day.
 	attempts = 60
-	// sendTimeout bounds one call to a forge: Gitea needs up to a second under load.
+	// sendTimeout bounds one report: Gitea needs up to a second for a call under load, and a comment up to four calls.
 	sendTimeout = 20 * time.Second
+	// laneWidth is how many reports go to one forge at once: a forge that hangs must not take all workers.
+	laneWidth = 4
+	// laneWait is how long a report waits for its forge's lane before it makes room for other jobs, lanePause how long it
+	// then stays away.
+	laneWait  = 200 * time.Millisecond
+	lanePause = time.Second
+	// refusedWait is the shortest wait after a refusal: a person has to act, which takes minutes.
+	refusedWait = time.Minute
 )
 
 // Handler returns what the queue calls for jobs of [JobKind].
 func (o *Outbox) Handler() queue.Handler {
-	return queue.Handler{Work: o.send, Timeout: 10 * time.Minute, MaxAttempts: attempts, BackoffBase: time.Second, BackoffCap: 30 * time.Minute}
+	return queue.Handler{
+		Work: o.send, OnEnd: o.giveUp, Timeout: 10 * sendTimeout,
+		MaxAttempts: attempts, BackoffBase: time.Second, BackoffCap: 30 * time.Minute,
+	}
 }
 
-// send sends what a repository's forge was not told yet. One report that fails does not keep the others back.
+// send sends a report if its newest version was not sent yet.
 func (o *Outbox) send(ctx context.Context, job *queue.Job) error {
 	var args jobArgs
 	if err := job.Bind(&args); err != nil {
@@ -144,27 +192,45 @@ func (o *Outbox) send(ctx context.Context, job *queue.Job) error {
 	if err != nil {
 		return err
 	}
-	rows, err := o.Pool.Query(ctx, sqlUnsent, args.Repository)
+	leave, err := o.enter(ctx, f)
 	if err != nil {
-		return fmt.Errorf("read reports: %w", err)
+		return err
+	}
+	defer leave()
+	rows, err := o.Pool.Query(ctx, sqlUnsent, args.Repository, args.Kind, args.Target, args.Context)
+	if err != nil {
+		return fmt.Errorf("read report: %w", err)
 	}
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[stored])
 	if err != nil {
-		return fmt.Errorf("read reports: %w", err)
+		return fmt.Errorf("read report: %w", err)
 	}
-	var failure error
-	for _, r := range list {
-		if err := o.deliver(ctx, f, name, r); err != nil && failure == nil {
-			failure = err
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+	if len(list) == 0 {
+		return nil // It was sent by a job before this one.
 	}
-	return failure
+	return o.deliver(ctx, f, name, list[0])
 }
 
-// deliver sends one report and notes what became of it. It returns only errors that a later attempt may not meet.
+// enter waits for a place in the forge's lane.
+func (o *Outbox) enter(ctx context.Context, f forge.Forge) (leave func(), err error) {
+	if f == nil {
+		return func() {}, nil
+	}
+	kept, _ := o.lanes.LoadOrStore(f, make(chan struct{}, laneWidth))
+	lane := kept.(chan struct{})
+	timer := time.NewTimer(laneWait)
+	defer timer.Stop()
+	select {
+	case lane <- struct{}{}:
+		return func() { <-lane }, nil
+	case <-timer.C:
+		return nil, queue.Snooze(lanePause, "other reports are on their way to the forge")
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// deliver sends one report and notes what became of it.
 func (o *Outbox) deliver(ctx context.Context, f forge.Forge, name string, r stored) error {
 	id, err := int64(0), error(nil)
 	if f != nil {
@@ -174,30 +240,63 @@ func (o *Outbox) deliver(ctx context.Context, f forge.Forge, name string, r stor
 	}
 	if err == nil {
 		o.sent.WithLabelValues(r.Kind, "sent").Inc()
-		_, err = o.Pool.Exec(ctx, sqlSent, r.Repository, r.Kind, r.Target, r.Context, r.Version, id)
-		return err
+		if _, err := o.Pool.Exec(ctx, sqlSent, r.Repository, r.Kind, r.Target, r.Context, r.Version, id); err != nil {
+			return fmt.Errorf("note sent report: %w", err)
+		}
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // We stop, which says nothing about the forge.
+	}
+	if errors.Is(err, forge.ErrNotFound) {
+		err = fault.New(fault.ForgeRejected, "%w", err)
 	}
 	class := fault.ClassOf(err)
-	dead := class == fault.Permanent || errors.Is(err, forge.ErrNotFound) || r.Attempts+1 >= attempts
-	o.sent.WithLabelValues(r.Kind, map[bool]string{true: "dead", false: "failed"}[dead]).Inc()
-	o.Log.Error().Err(err).Str("repository", r.Repository).Str("kind", r.Kind).Str("target", r.Target).Str("context", r.Context).
-		Int("attempt", r.Attempts+1).Bool("dead", dead).Msg("report not delivered")
-	why := *fault.Of(err)[0]
-	why.Message = o.Redact(why.Message)
-	if _, dberr := o.Pool.Exec(ctx, sqlUnsaid, r.Repository, r.Kind, r.Target, r.Context, r.Version, &why, dead); dberr != nil {
-		return errors.Join(err, dberr)
+	if class == fault.Permanent {
+		return err // giveUp notes it, in the transaction that ends the job.
 	}
-	if dead {
-		return nil
+	o.sent.WithLabelValues(r.Kind, "failed").Inc()
+	if _, dberr := o.Pool.Exec(ctx, sqlUnsaid, r.Repository, r.Kind, r.Target, r.Context, r.Version, o.why(err)); dberr != nil {
+		return errors.Join(err, fmt.Errorf("note failed report: %w", dberr))
 	}
 	if class == fault.Refused {
 		// A person has to act, and may do so at any time: it is tried on, slowly.
-		return fault.New(fault.ForgeUnavailable, "%w", err).RetryAfter(time.Minute)
+		return fault.New(fault.ForgeUnavailable, "%w", err).RetryAfter(refusedWait)
 	}
 	return err
 }
 
+// giveUp notes that a report will not be sent, in the transaction that ends its job.
+func (o *Outbox) giveUp(ctx context.Context, tx pgx.Tx, job *queue.Job, cause error) error {
+	if errors.Is(cause, queue.ErrSuperseded) {
+		return nil // A newer version is on its way.
+	}
+	var args jobArgs
+	if err := job.Bind(&args); err != nil {
+		return err
+	}
+	why := o.why(cause)
+	if _, err := tx.Exec(ctx, sqlGiveUp, args.Repository, args.Kind, args.Target, args.Context, job.Generation, why); err != nil {
+		return fmt.Errorf("give up report: %w", err)
+	}
+	o.sent.WithLabelValues(args.Kind, "dead").Inc()
+	o.Log.Error().Str("repository", args.Repository).Str("kind", args.Kind).Str("target", args.Target).Str("context", args.Context).
+		Int("attempt", job.Attempt).Str("code", string(why.Code)).Str("error", why.Message).Msg("report given up")
+	return nil
+}
+
+// why returns the fault at the root of an error as it may be shown.
+func (o *Outbox) why(err error) *fault.Fault {
+	f := *fault.Of(err)[0]
+	if inner, ok := fault.As(f.Cause); ok {
+		f = *inner // A refusal, which is tried again like something that may recover.
+	}
+	f.Message, f.Cause = o.Redact(f.Message), nil
+	return &f
+}
+
 func (o *Outbox) call(ctx context.Context, f forge.Forge, name string, r stored) (id int64, err error) {
+	r.Body = o.Redact(r.Body) // What is secret may have become known only after it was stored.
 	if r.Kind == KindStatus {
 		return 0, f.SetStatus(ctx, name, r.Target, forge.Status{
 			Context: r.Context, State: r.State, Description: clip(r.Body, f.Capabilities().DescriptionLimit), URL: r.URL,
