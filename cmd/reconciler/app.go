@@ -193,7 +193,7 @@ func (a *app) wire(keys *secret.Keyring, redactor *secret.Redactor) error {
 	}
 	a.reconciler = r
 	a.watcher = &gitwatch.Watcher{
-		Pool: a.pool, Queue: a.queue, Sink: r, ListRefs: source.ListRefs, Forge: forgeOf, DefaultPaths: reconcile.DefaultPaths, Log: a.log,
+		Pool: a.pool, Queue: a.queue, Sink: r, ListRefs: source.ListRefs, Forge: forgeOf, DefaultPaths: reconcile.DefaultPaths, Tracer: tracer, Log: a.log,
 	}
 	a.platform = &platformWatcher{cfg: cfg.Platform, git: git, remote: a.remote(cfg.Platform.Repository, cfg.Platform.Forge),
 		dir: filepath.Join(cfg.Data, "platform"), pool: a.pool, store: versions, changed: r.PlatformChanged, log: a.log}

@@ -74,7 +74,7 @@ func (r *Runner) work(ctx context.Context, job *queue.Job) error {
 	if err != nil {
 		return err
 	}
-	ctx, span := r.Tracer.Start(ctx, "run", trace.WithAttributes(
+	ctx, span := r.Tracer.Start(args.Trace.Continue(ctx), "run", trace.WithAttributes(
 		attribute.String("environment", run.Environment), attribute.String("application", run.Name),
 		attribute.Int64("generation", run.Generation), attribute.Int64("run", run.ID)))
 	defer span.End()

@@ -11,6 +11,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/postgres"
 	"github.com/innominatus/reconciler/pkg/queue"
 	"github.com/innominatus/reconciler/pkg/secret"
+	"github.com/innominatus/reconciler/pkg/trace"
 )
 
 // JobKind is the kind of the queue's jobs that execute runs.
@@ -96,6 +97,8 @@ func (s *Store) Succeeded(ctx context.Context, db postgres.Querier, application 
 // jobArgs are the arguments of a job that executes a run.
 type jobArgs struct {
 	Run int64 `json:"run"`
+	// Trace is what asked for it.
+	Trace trace.Parent `json:"trace,omitempty"`
 }
 
 // Enqueuer is what scheduling needs of the queue.
@@ -111,7 +114,7 @@ func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id 
 		return 0, nil, fmt.Errorf("store run: %w", err)
 	}
 	enqueued, err := q.Enqueue(ctx, tx, queue.Insert{
-		Kind: JobKind, Key: jobKey(r.Application), Generation: r.Generation, Args: jobArgs{Run: id},
+		Kind: JobKind, Key: jobKey(r.Application), Generation: r.Generation, Args: jobArgs{Run: id, Trace: trace.From(ctx)},
 	})
 	if err != nil {
 		return 0, nil, fmt.Errorf("enqueue run: %w", err)

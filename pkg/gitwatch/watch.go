@@ -11,10 +11,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/forge"
 	"github.com/innominatus/reconciler/pkg/queue"
+	"github.com/innominatus/reconciler/pkg/trace"
 )
 
 // JobKind is the kind of the queue's jobs that look at a repository.
@@ -56,6 +58,7 @@ type Watcher struct {
 	Forge func(name string) (forge.Forge, error)
 	// DefaultPaths find Score files in repositories that do not say where theirs are.
 	DefaultPaths []string
+	Tracer       oteltrace.Tracer
 	Log          zerolog.Logger
 
 	looks *prometheus.CounterVec
@@ -76,6 +79,8 @@ func (w *Watcher) Handler() queue.Handler {
 
 type jobArgs struct {
 	Repository string `json:"repository"`
+	// Trace is what asked for the look; a look that is only due has none.
+	Trace trace.Parent `json:"trace,omitempty"`
 }
 
 // Put adds or changes a repository and looks at it at once.
@@ -129,12 +134,16 @@ func (w *Watcher) Hint(ctx context.Context, tx pgx.Tx, repository string) error 
 }
 
 func (w *Watcher) enqueue(ctx context.Context, tx pgx.Tx, repository string, at time.Time) error {
+	args := jobArgs{Repository: repository}
+	if at.IsZero() {
+		args.Trace = trace.From(ctx)
+	}
 	look, ok, err := moved(tx.QueryRow(ctx, sqlNextLook, repository))
 	if err != nil || !ok {
 		return wrap("ask for a look", err)
 	}
 	_, err = w.Queue.Enqueue(ctx, tx, queue.Insert{
-		Kind: JobKind, Key: "repository/" + repository, Generation: look, RunAt: at, Args: jobArgs{repository},
+		Kind: JobKind, Key: "repository/" + repository, Generation: look, RunAt: at, Args: args,
 	})
 	return wrap("enqueue look", err)
 }
@@ -156,6 +165,8 @@ func (w *Watcher) look(ctx context.Context, job *queue.Job) error {
 	if err != nil || r.RemovedAt != nil {
 		return err
 	}
+	ctx, span := w.Tracer.Start(args.Trace.Continue(ctx), "look at repository")
+	defer span.End()
 	seen, failure := w.see(ctx, r)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -34,7 +34,7 @@ func (r *Reconciler) branch(ctx context.Context, job *queue.Job) error {
 		// Absence needs proof of intent: what a deleted branch deployed stays as it is.
 		return nil
 	}
-	ctx, span := r.Tracer.Start(ctx, "evaluate branch")
+	ctx, span := r.Tracer.Start(args.Trace.Continue(ctx), "evaluate branch")
 	defer span.End()
 	tree, err := r.Source.Tree(ctx, repo, ref.Name, *ref.Commit)
 	if err != nil {

@@ -31,7 +31,7 @@ func (r *Reconciler) pull(ctx context.Context, job *queue.Job) error {
 	if err != nil || !found || p.State != forge.Open || repo.RemovedAt != nil {
 		return err
 	}
-	ctx, span := r.Tracer.Start(ctx, "plan pull request")
+	ctx, span := r.Tracer.Start(args.Trace.Continue(ctx), "plan pull request")
 	defer span.End()
 	tree, conflicts, err := r.Source.Merge(ctx, repo, p)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/rs/zerolog"
-	"go.opentelemetry.io/otel/trace"
+	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/forge"
@@ -19,6 +19,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/queue"
 	"github.com/innominatus/reconciler/pkg/secret"
 	"github.com/innominatus/reconciler/pkg/status"
+	"github.com/innominatus/reconciler/pkg/trace"
 )
 
 // The kinds of the queue's jobs that are done here.
@@ -72,7 +73,7 @@ type Reconciler struct {
 	Redactor *secret.Redactor
 	// Instance names this installation in contexts and comments; URL is its address without a slash at the end.
 	Instance, URL string
-	Tracer        trace.Tracer
+	Tracer        oteltrace.Tracer
 	Log           zerolog.Logger
 }
 
@@ -91,6 +92,8 @@ type branchArgs struct {
 	Branch     string `json:"branch"`
 	Generation int64  `json:"generation"`
 	Commit     string `json:"commit"`
+	// Trace is what asked for it.
+	Trace trace.Parent `json:"trace,omitempty"`
 }
 
 type pullArgs struct {
@@ -98,11 +101,13 @@ type pullArgs struct {
 	Number     int64  `json:"number"`
 	Generation int64  `json:"generation"`
 	Head       string `json:"head"`
+	// Trace is what asked for it.
+	Trace trace.Parent `json:"trace,omitempty"`
 }
 
 // Moved implements [gitwatch.Sink].
 func (r *Reconciler) Moved(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, ref gitwatch.Ref) error {
-	args := branchArgs{Repository: repo.Name, Branch: ref.Name, Generation: ref.Generation}
+	args := branchArgs{Repository: repo.Name, Branch: ref.Name, Generation: ref.Generation, Trace: trace.From(ctx)}
 	if ref.Commit != nil {
 		args.Commit = *ref.Commit
 		if err := r.sayAll(ctx, tx, repo, ref.Name, args.Commit, forge.Pending, "looking at the commit"); err != nil {
@@ -125,7 +130,7 @@ func (r *Reconciler) Seen(ctx context.Context, tx pgx.Tx, repo gitwatch.Reposito
 	}
 	_, err := r.Queue.Enqueue(ctx, tx, queue.Insert{
 		Kind: JobPull, Key: fmt.Sprintf("pull/%s/%d", repo.Name, p.Number), Generation: p.Generation,
-		Args: pullArgs{repo.Name, p.Number, p.Generation, p.HeadCommit},
+		Args: pullArgs{repo.Name, p.Number, p.Generation, p.HeadCommit, trace.From(ctx)},
 	})
 	return err
 }
