@@ -16,6 +16,10 @@ func newDemo() *cobra.Command {
 	c := &cobra.Command{
 		Use: "demo", Short: "See it work: a Git server, a database, real pushes and a revert, all on this machine", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if dir == "" {
+				// The embedded Postgres must be able to reach it as another user.
+				dir = filepath.Join(os.TempDir(), fmt.Sprintf("reconciler-demo-%d", os.Getuid()))
+			}
 			binary, err := os.Executable()
 			if err != nil {
 				return fmt.Errorf("find our own binary: %w", err)
@@ -23,8 +27,7 @@ func newDemo() *cobra.Command {
 			return demo.Run(c.Context(), demo.Options{Dir: dir, Binary: binary, Exit: once, Out: c.OutOrStdout()})
 		},
 	}
-	// A folder of the temporary directory, because the embedded Postgres must be able to reach it as another user.
-	c.Flags().StringVar(&dir, "dir", filepath.Join(os.TempDir(), fmt.Sprintf("reconciler-demo-%d", os.Getuid())), "where everything is kept; a demo that was stopped goes on there")
+	c.Flags().StringVar(&dir, "dir", "", "where everything is kept; a demo that was stopped goes on there (default: reconciler-demo-UID in the temporary folder)")
 	c.Flags().BoolVar(&once, "exit", false, "end after the story, with exit code 0 only if every step was verified")
 	return c
 }

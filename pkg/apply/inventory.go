@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/postgres"
 )
 
 // SharedFolder is where the objects are that several applications need. The name cannot be a workload's.
@@ -130,8 +131,8 @@ func removalRank(i item) int {
 	return len(removalOrder)
 }
 
-func (s *Store) items(ctx context.Context, tx pgx.Tx, run Run) ([]item, error) {
-	list, err := collect[item](tx.Query(ctx, sqlItems, run.Environment, run.Application))
+func (s *Store) items(ctx context.Context, db postgres.Querier, run Run) ([]item, error) {
+	list, err := collect[item](db.Query(ctx, sqlItems, run.Environment, run.Application))
 	return list, wrap("read inventory", err)
 }
 

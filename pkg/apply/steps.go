@@ -69,35 +69,46 @@ func (e *execution) deliver(ctx context.Context, name string) (detail string, er
 	if e.environment.Target.GitOps != nil {
 		target = e.GitOps
 	}
-	// The transaction stays open while files are delivered, so that two applications cannot give and take a shared
-	// object at the same time.
-	err = pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
-		have, err := e.Runs.items(ctx, tx, e.run)
-		if err != nil {
-			return err
-		}
-		if touchesShared(have, want, e.run.Application) {
-			if _, err := tx.Exec(ctx, sqlLockShared, e.run.Environment); err != nil {
-				return fmt.Errorf("lock shared objects: %w", err)
-			}
-			if have, err = e.Runs.items(ctx, tx, e.run); err != nil {
-				return err
-			}
-		}
+	have, err := e.Runs.items(ctx, e.Pool, e.run)
+	if err != nil {
+		return "", err
+	}
+	send := func(have []item) error {
 		done, err := target.Deliver(ctx, Delivery{
 			Environment: e.environment, Run: e.run, Write: files, Remove: obsolete(have, want, e.run.Application),
 			Alive: func(ctx context.Context) error { return e.Runs.fence(ctx, e.Pool, e.run) },
 			Log:   func(format string, args ...any) { e.log(ctx, name, format, args...) },
 		})
-		if err != nil {
-			return err
-		}
 		e.writes += done.Writes
 		detail = done.Detail
+		return err
+	}
+	keep := func(tx pgx.Tx) error {
 		if err := e.Runs.fence(ctx, tx, e.run); err != nil {
 			return err
 		}
 		return e.Runs.keep(ctx, tx, e.run, want)
+	}
+	if !touchesShared(have, want, e.run.Application) {
+		if err := send(have); err != nil {
+			return "", err
+		}
+		err = pgx.BeginFunc(ctx, e.Pool, keep)
+		return detail, err
+	}
+	// The lock is held while files are delivered, so that two applications cannot give and take a shared object at the
+	// same time.
+	err = pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sqlLockShared, e.run.Environment); err != nil {
+			return fmt.Errorf("lock shared objects: %w", err)
+		}
+		if have, err = e.Runs.items(ctx, tx, e.run); err != nil {
+			return err
+		}
+		if err := send(have); err != nil {
+			return err
+		}
+		return keep(tx)
 	})
 	return detail, err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/forge"
 	"github.com/innominatus/reconciler/pkg/gitwatch"
 	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/platform/recipe"
 	"github.com/innominatus/reconciler/pkg/queue"
 	"github.com/innominatus/reconciler/pkg/status"
 )
@@ -79,6 +82,10 @@ func (r *Reconciler) desire(ctx context.Context, repo gitwatch.Repository, ref g
 		if err != nil {
 			return err
 		}
+		before, err := r.Planner.Services(ctx, tx, environment)
+		if err != nil {
+			return err
+		}
 		var outcomes []status.Outcome
 		for i := range v.findings {
 			o, err := r.decide(ctx, tx, v, &v.findings[i], *ref.Commit)
@@ -87,6 +94,9 @@ func (r *Reconciler) desire(ctx context.Context, repo gitwatch.Repository, ref g
 			}
 			outcomes = append(outcomes, o)
 		}
+		if err := r.wakeNeighbours(ctx, tx, repo, environment, before); err != nil {
+			return err
+		}
 		if err := r.storeEvaluation(ctx, tx, evaluation{
 			Repository: repo.Name, Commit: *ref.Commit, Environment: environment, Ref: ref.Name, Generation: ref.Generation, Outcome: outcomes,
 		}); err != nil {
@@ -94,6 +104,27 @@ func (r *Reconciler) desire(ctx context.Context, repo gitwatch.Repository, ref g
 		}
 		return r.refresh(ctx, tx, repo.Name, *ref.Commit)
 	})
+}
+
+// wakeNeighbours evaluates the other repositories of an environment anew when the services that they may refer to are
+// not what they were.
+func (r *Reconciler) wakeNeighbours(ctx context.Context, tx pgx.Tx, me gitwatch.Repository, environment string, before map[string]recipe.Service) error {
+	after, err := r.Planner.Services(ctx, tx, environment)
+	if err != nil || reflect.DeepEqual(before, after) {
+		return err
+	}
+	list, err := gitwatch.Repositories(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, repo := range list {
+		if repo.Name != me.Name && slices.Contains(repo.Environments(), environment) {
+			if err := r.again(ctx, tx, repo); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // decide stores what a finding means for its application.

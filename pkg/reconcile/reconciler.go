@@ -107,12 +107,18 @@ type pullArgs struct {
 
 // Moved implements [gitwatch.Sink].
 func (r *Reconciler) Moved(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, ref gitwatch.Ref) error {
+	if ref.Commit != nil {
+		if err := r.sayAll(ctx, tx, repo, ref.Name, *ref.Commit, forge.Pending, "looking at the commit"); err != nil {
+			return err
+		}
+	}
+	return r.enqueueBranch(ctx, tx, repo, ref)
+}
+
+func (r *Reconciler) enqueueBranch(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, ref gitwatch.Ref) error {
 	args := branchArgs{Repository: repo.Name, Branch: ref.Name, Generation: ref.Generation, Trace: trace.From(ctx)}
 	if ref.Commit != nil {
 		args.Commit = *ref.Commit
-		if err := r.sayAll(ctx, tx, repo, ref.Name, args.Commit, forge.Pending, "looking at the commit"); err != nil {
-			return err
-		}
 	}
 	_, err := r.Queue.Enqueue(ctx, tx, queue.Insert{
 		Kind: JobBranch, Key: fmt.Sprintf("branch/%s/%s", repo.Name, ref.Name), Generation: ref.Generation, Args: args,
@@ -128,6 +134,10 @@ func (r *Reconciler) Seen(ctx context.Context, tx pgx.Tx, repo gitwatch.Reposito
 	if err := r.sayAll(ctx, tx, repo, p.BaseRef, p.HeadCommit, forge.Pending, "planning"); err != nil {
 		return err
 	}
+	return r.enqueuePull(ctx, tx, repo, p)
+}
+
+func (r *Reconciler) enqueuePull(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull) error {
 	_, err := r.Queue.Enqueue(ctx, tx, queue.Insert{
 		Kind: JobPull, Key: fmt.Sprintf("pull/%s/%d", repo.Name, p.Number), Generation: p.Generation,
 		Args: pullArgs{repo.Name, p.Number, p.Generation, p.HeadCommit, trace.From(ctx)},
@@ -149,7 +159,7 @@ func (r *Reconciler) PlatformChanged(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// again evaluates the branches and pull requests of a repository anew.
+// again evaluates the branches and pull requests of a repository anew. Nothing is said until something is different.
 func (r *Reconciler) again(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository) error {
 	refs, err := gitwatch.Refs(ctx, tx, repo.Name)
 	if err != nil {
@@ -162,7 +172,7 @@ func (r *Reconciler) again(ctx context.Context, tx pgx.Tx, repo gitwatch.Reposit
 		if ref, err = gitwatch.Touch(ctx, tx, repo.Name, ref.Name); err != nil {
 			return err
 		}
-		if err := r.Moved(ctx, tx, repo, ref); err != nil {
+		if err := r.enqueueBranch(ctx, tx, repo, ref); err != nil {
 			return err
 		}
 	}
@@ -174,7 +184,7 @@ func (r *Reconciler) again(ctx context.Context, tx pgx.Tx, repo gitwatch.Reposit
 		if p, err = gitwatch.TouchPull(ctx, tx, repo.Name, p.Number); err != nil {
 			return err
 		}
-		if err := r.Seen(ctx, tx, repo, p); err != nil {
+		if err := r.enqueuePull(ctx, tx, repo, p); err != nil {
 			return err
 		}
 	}

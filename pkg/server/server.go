@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"path"
 	"reflect"
@@ -69,6 +70,13 @@ func (s *Server) Handler() http.Handler {
 	return otelhttp.NewHandler(headers(mux), "http", otelhttp.WithFilter(func(r *http.Request) bool {
 		return r.URL.Path != "/healthz" && r.URL.Path != "/readyz" && r.URL.Path != "/metrics"
 	}))
+}
+
+// Describe returns the OpenAPI 3.1 description of the API as JSON.
+func Describe() ([]byte, error) {
+	api := humago.New(http.NewServeMux(), describe("v1"))
+	(&Server{}).api(api)
+	return json.MarshalIndent(api.OpenAPI(), "", "  ")
 }
 
 // describe is the head of the OpenAPI description.
