@@ -1,0 +1,583 @@
+package gitrepo
+
+import (
+	"bytes"
+	"compress/zlib"
+	"context"
+	"crypto/sha1"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/metrics"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/gitrepo/gitserver"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestWhatIsNoFileIsAFaultAtItsPlace(t *testing.T) {
+	t.Parallel()
+	onServers(t, func(t *testing.T, k *kit) {
+		c := Hash(k.CommitFiles("main", gitserver.File{Path: "dir/f", Content: "1"}, gitserver.File{Path: "ok.yaml", Content: "1"},
+			gitserver.File{Path: "link.yaml", Mode: "120000", Content: "ok.yaml"}, gitserver.File{Path: "up", Mode: "120000", Content: ".."},
+			gitserver.File{Path: "module", Mode: "160000", Content: strings.Repeat("12", 20)},
+			gitserver.File{Path: "edge", Content: strings.Repeat("x", DefaultMaxFileBytes)},
+			gitserver.File{Path: "large", Content: strings.Repeat("x", DefaultMaxFileBytes+1)}))
+		if err := k.mirror.Fetch(t.Context(), Want{c, "refs/heads/main"}); err != nil {
+			t.Fatal(err)
+		}
+		tree, err := k.mirror.Tree(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]struct {
+			code  fault.Code
+			place string
+		}{
+			"link.yaml": {fault.FileIsSymlink, "link.yaml"}, "up": {fault.FileIsSymlink, "up"}, "up/etc/passwd": {fault.FileIsSymlink, "up"},
+			"module": {fault.FileIsSubmodule, "module"}, "module/x": {fault.FileIsSubmodule, "module"}, "dir": {fault.FileIsDirectory, "dir"},
+			"large": {fault.FileTooLarge, "large"}, "../x": {fault.PathInvalid, ""}, "/etc/passwd": {fault.PathInvalid, ""}, "dir/../ok.yaml": {fault.PathInvalid, ""},
+			"dir/": {fault.PathInvalid, ""}, "": {fault.PathInvalid, ""}, ".": {fault.PathInvalid, ""}, "a\x00b": {fault.PathInvalid, ""},
+		} {
+			_, found, err := tree.Read(path)
+			f := wantCode(t, err, want.code)
+			if found || f.Place.File != want.place || f.Class() != fault.Permanent {
+				t.Errorf("%s: found %t, at %q, %s", path, found, f.Place, f.Class())
+			}
+		}
+		if text, found, err := tree.Read("edge"); err != nil || !found || len(text) != DefaultMaxFileBytes {
+			t.Errorf("a file of exactly the limit: %t, %v", found, err)
+		}
+		paths, err := tree.Paths(func(p string) bool { return strings.HasSuffix(p, ".yaml") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, []string{"link.yaml", "ok.yaml"}, paths)
+	})
+}
+
+func TestTagsAreFollowedToTheirCommits(t *testing.T) {
+	t.Parallel()
+	onServers(t, func(t *testing.T, k *kit) {
+		c := k.Commit("main", map[string]string{"f": "1"})
+		k.Run("tag", "-a", "-m", "first", "v1", c)
+		k.Run("update-ref", "-d", "refs/heads/main")
+		equal(t, map[string]Hash{"refs/tags/v1": Hash(c)}, k.refs("refs/tags/").Commits)
+		if err := k.mirror.Fetch(t.Context(), Want{Hash(c), "refs/tags/v1"}); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, map[string]string{"f": "1"}, k.files(c))
+	})
+}
+
+func TestSeesThatTheDefaultBranchWasRenamed(t *testing.T) {
+	t.Parallel()
+	onServers(t, func(t *testing.T, k *kit) {
+		k.Commit("main", map[string]string{"f": "1"})
+		equal(t, "refs/heads/main", k.refs("refs/heads/").Head)
+		k.Run("branch", "-m", "main", "trunk")
+		k.Run("symbolic-ref", "HEAD", "refs/heads/trunk")
+		equal(t, "refs/heads/trunk", k.refs("refs/heads/").Head)
+	})
+}
+
+// TestLostObjectIsNeverAbsence removes objects from mirrors and expects errors, and that the next fetch heals them.
+func TestLostObjectIsNeverAbsence(t *testing.T) {
+	t.Parallel()
+	damages := map[string]func(t *testing.T, pack string){
+		"pack is gone":    func(t *testing.T, pack string) { must(t, os.Remove(pack)) },
+		"pack is cut":     func(t *testing.T, pack string) { must(t, os.Truncate(pack, 40)) },
+		"mirror is gone":  func(t *testing.T, pack string) { must(t, os.RemoveAll(filepath.Dir(filepath.Dir(filepath.Dir(pack))))) },
+		"bytes are wrong": func(t *testing.T, pack string) { spoil(t, pack) },
+	}
+	for name, damage := range damages {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			onServers(t, func(t *testing.T, k *kit) {
+				files := map[string]string{"score.yaml": strings.Repeat("text\n", 50), "apps/score.yaml": "two\n"}
+				c := Hash(k.Commit("main", files))
+				equal(t, files, k.files(string(c)))
+				packs, err := filepath.Glob(filepath.Join(k.dir, "objects", "pack", "*.pack"))
+				if err != nil || len(packs) != 1 {
+					t.Fatal(packs, err)
+				}
+				damage(t, packs[0])
+				if !unreadable(t, k.mirror, c) {
+					t.Fatal("damage was not noticed")
+				}
+				fresh := NewClient(ClientConfig{})
+				defer fresh.Close()
+				if err := k.mirror.Fetch(t.Context(), Want{c, "refs/heads/main"}); err != nil {
+					t.Fatal(err)
+				}
+				equal(t, files, k.files(string(c)))
+			})
+		})
+	}
+}
+
+// unreadable reads all and says whether an error came up; it fails if something seems absent without one.
+func unreadable(t *testing.T, m *Mirror, c Hash) bool {
+	t.Helper()
+	tree, err := m.Tree(t.Context(), c)
+	if err != nil {
+		wantCode(t, err, fault.MirrorDamaged)
+		return true
+	}
+	paths, err := tree.Paths(func(string) bool { return true })
+	if err != nil {
+		wantCode(t, err, fault.MirrorDamaged)
+		return true
+	}
+	if len(paths) != 2 {
+		t.Fatalf("got %v without an error", paths)
+	}
+	for _, p := range paths {
+		if _, found, err := tree.Read(p); err != nil {
+			wantCode(t, err, fault.MirrorDamaged)
+			return true
+		} else if !found {
+			t.Fatalf("%s seems absent", p)
+		}
+	}
+	return false
+}
+
+// spoil overwrites what objects begin with.
+func spoil(t *testing.T, pack string) {
+	t.Helper()
+	must(t, os.Chmod(pack, 0o600))
+	f, err := os.OpenFile(pack, os.O_WRONLY, 0)
+	must(t, err)
+	defer f.Close()
+	info, err := f.Stat()
+	must(t, err)
+	_, err = f.WriteAt(bytes.Repeat([]byte{0xaa}, int(info.Size())-packHead-hashBytes), packHead)
+	must(t, err)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDamageFoundWhileOpeningMakesTheMirrorAnewOnce(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(t *testing.T, dir string){
+		"state":  func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, stateFile), "{") },
+		"config": func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, stateFile))) },
+		"index": func(t *testing.T, dir string) {
+			found, err := filepath.Glob(filepath.Join(dir, "objects", "pack", "*.idx"))
+			must(t, err)
+			writeFile(t, found[0], strings.Repeat("x", 4096))
+		},
+		"packs": func(t *testing.T, dir string) { must(t, os.RemoveAll(filepath.Join(dir, "objects", "pack"))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := newKit(t, gitserver.Options{})
+			c := k.Commit("main", map[string]string{"f": "1"})
+			k.files(c)
+			damage(t, k.dir)
+			client := NewClient(ClientConfig{})
+			defer client.Close()
+			for _, want := range []bool{true, false} {
+				m, remade, err := client.OpenMirror(k.dir, k.remote)
+				must(t, err)
+				if remade != want {
+					t.Fatalf("remade %t, want %t", remade, want)
+				}
+				k.mirror = m
+			}
+			equal(t, map[string]string{"f": "1"}, k.files(c))
+		})
+	}
+}
+
+func TestObjectThatTheServerLostIsAnError(t *testing.T) {
+	t.Parallel()
+	onServers(t, func(t *testing.T, k *kit) {
+		c := k.Commit("main", map[string]string{"f": "1", "d/g": "2"})
+		tree := k.Run("rev-parse", c+":d")
+		must(t, os.Remove(filepath.Join(k.Dir, "objects", tree[:2], tree[2:])))
+		err := k.mirror.Fetch(t.Context(), Want{Hash(c), "refs/heads/main"})
+		if err == nil || fault.ClassOf(err) != fault.Retryable {
+			t.Fatalf("got %v", err)
+		}
+	})
+}
+
+func TestPacksAreJoinedAndGitReadsThem(t *testing.T) {
+	t.Parallel()
+	onServers(t, func(t *testing.T, k *kit) {
+		big := strings.Repeat("a line that repeats itself\n", 300)
+		var commits []string
+		for i := range 2*maxPacks + 3 {
+			commits = append(commits, k.Commit("main", map[string]string{"f": fmt.Sprint(big, i), fmt.Sprint("g", i%3): fmt.Sprint(i)}))
+			if i == 5 {
+				k.Run("repack", "-adfq")
+			}
+			k.files(commits[i])
+		}
+		st, _ := k.mirror.store.snapshot()
+		if len(st.Packs) > maxPacks {
+			t.Errorf("%d packs", len(st.Packs))
+		}
+		for i, c := range commits {
+			equal(t, fmt.Sprint(big, i), k.files(c)["f"])
+		}
+		k.gitReads(commits[len(commits)-1])
+		fresh := NewClient(ClientConfig{})
+		defer fresh.Close()
+		m, remade, err := fresh.OpenMirror(k.dir, k.remote)
+		if err != nil || remade || !m.Has(Hash(commits[0])) {
+			t.Fatal(remade, err)
+		}
+	})
+}
+
+// gitReads has the git command check the mirror and read a commit from it.
+func (k *kit) gitReads(commit string) {
+	k.t.Helper()
+	for _, args := range [][]string{{"fsck", "--strict", "--full"}, {"ls-tree", "-r", commit}} {
+		out, err := exec.CommandContext(k.t.Context(), "git", append([]string{"-C", k.dir}, args...)...).CombinedOutput()
+		if err != nil {
+			k.t.Errorf("git %v: %v: %s", args, err, out)
+		}
+	}
+}
+
+func TestConcurrentFetchesOfOneMirrorTakeTurns(t *testing.T) {
+	t.Parallel()
+	onServers(t, func(t *testing.T, k *kit) {
+		var commits []string
+		for i := range 8 {
+			commits = append(commits, k.Commit("main", map[string]string{"f": fmt.Sprint(i)}))
+		}
+		var all sync.WaitGroup
+		for range 2 {
+			for i, c := range commits {
+				all.Go(func() {
+					m, _, err := k.client.OpenMirror(k.dir, k.remote)
+					if err == nil {
+						err = m.Fetch(t.Context(), Want{Hash(c), "refs/heads/main"})
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					tree, err := m.Tree(t.Context(), Hash(c))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if text, _, err := tree.Read("f"); err != nil || string(text) != fmt.Sprint(i) {
+						t.Errorf("%q, %v", text, err)
+					}
+				})
+			}
+		}
+		all.Wait()
+	})
+}
+
+func TestCredentialsDecideAndAreNeverShown(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, gitserver.Options{Username: "bot", Password: "s3cret-token"})
+	c := k.Commit("main", map[string]string{"f": "1"})
+	equal(t, map[string]string{"f": "1"}, k.files(c))
+	inURL := Remote{URL: strings.Replace(k.URL, "http://", "http://bot:s3cret-token@", 1)}
+	if _, err := k.client.ListRefs(t.Context(), inURL); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []Remote{
+		{URL: k.URL}, {URL: k.URL, Auth: Auth{"bot", "s3cret-wrong"}}, {URL: strings.Replace(k.URL, "http://", "http://s3cret-user:s3cret-x@", 1)},
+		{URL: "http://s3cret:s3cret@127.0.0.1:1/x"}, {URL: "http://s3cret:s3cret@nowhere.invalid\x7f/x"}, {URL: "gopher://s3cret@x/y"},
+	} {
+		_, err := k.client.ListRefs(t.Context(), r)
+		if err == nil || strings.Contains(fmt.Sprintf("%v %+v", err, err), "s3cret") {
+			t.Errorf("got %v", err)
+		}
+		if strings.HasPrefix(r.URL, k.URL[:12]) && r.URL == k.URL {
+			if f := wantCode(t, err, fault.GitUnauthorized); f.Class() != fault.Refused {
+				t.Error(f.Class())
+			}
+		}
+	}
+	k.remote.Auth = Auth{"bot", "s3cret-old"}
+	if err := k.open().Fetch(t.Context(), Want{Commit: Hash(strings.Repeat("1", 40))}); err == nil {
+		t.Error("wrong credentials fetch")
+	}
+}
+
+func TestUnknownRepositoryIsRefused(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, gitserver.Options{})
+	_, err := k.client.ListRefs(t.Context(), Remote{URL: k.URL + "-other"})
+	if f := wantCode(t, err, fault.GitNotFound); f.Class() != fault.Refused {
+		t.Error(f.Class())
+	}
+}
+
+func TestRedirectsStayOnTheirHost(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, gitserver.Options{})
+	c := k.Commit("main", map[string]string{"f": "1"})
+	elsewhere := httptest.NewServer(http.RedirectHandler(k.URL+"/info/refs?service=git-upload-pack", http.StatusMovedPermanently))
+	defer elsewhere.Close()
+	_, err := k.client.ListRefs(t.Context(), Remote{URL: elsewhere.URL + "/x"})
+	wantCode(t, err, fault.GitAddressRefused)
+
+	renamed := newKit(t, gitserver.Options{Before: func(w http.ResponseWriter, r *http.Request) bool {
+		if rest, old := strings.CutPrefix(r.URL.Path, "/old.git"); old {
+			http.Redirect(w, r, "/shop.git"+rest+"?"+r.URL.RawQuery, http.StatusMovedPermanently)
+			return true
+		}
+		return false
+	}})
+	c = renamed.Commit("main", map[string]string{"f": "1"})
+	renamed.remote.URL = strings.Replace(renamed.URL, "shop.git", "old.git", 1)
+	renamed.mirror = renamed.open()
+	equal(t, Hash(c), renamed.refs("refs/heads/").Commits["refs/heads/main"])
+	equal(t, map[string]string{"f": "1"}, renamed.files(c))
+}
+
+func TestAddressesThatNoGitServerHasAreNotDialled(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string][2]bool{ // refused by default, refused without private networks
+		"169.254.169.254:80": {true, true}, "[fe80::1]:443": {true, true}, "[fd00:ec2::254]:80": {true, true}, "100.100.100.200:80": {true, true},
+		"[::ffff:169.254.169.254]:80": {true, true}, "0.0.0.0:80": {true, true}, "[::]:80": {true, true}, "224.0.0.1:80": {true, true},
+		"127.0.0.1:80": {false, true}, "[::1]:80": {false, true}, "10.1.2.3:22": {false, true}, "192.168.1.1:80": {false, true}, "[fd12::1]:80": {false, true},
+		"140.82.121.4:443": {false, false}, "[2606:50c0:8000::153]:443": {false, false}, "nonsense": {true, true},
+	} {
+		got := [2]bool{checkAddress(address, false) != nil, checkAddress(address, true) != nil}
+		equal(t, want, got)
+	}
+	k := newKitWith(t, gitserver.Options{}, ClientConfig{DenyPrivate: true})
+	_, err := k.client.ListRefs(t.Context(), k.remote)
+	wantCode(t, err, fault.GitAddressRefused)
+}
+
+func TestServersAnswersDecideWhatHappensNext(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		status int
+		header string
+		code   fault.Code
+		after  time.Duration
+	}{
+		{429, "7", fault.GitBusy, 7 * time.Second}, {503, "99999999", fault.GitBusy, time.Hour}, {503, "", fault.GitBusy, 0},
+		{403, "30", fault.GitBusy, 30 * time.Second}, {403, "", fault.GitUnauthorized, 0}, {401, "", fault.GitUnauthorized, 0},
+		{404, "", fault.GitNotFound, 0}, {410, "", fault.GitNotFound, 0}, {500, "", fault.GitUnreachable, 0}, {502, "", fault.GitUnreachable, 0},
+		{200, "", fault.GitProtocol, 0}, {204, "", fault.GitProtocol, 0}, {418, "", fault.GitProtocol, 0},
+		{429, "Sun, 06 Nov 1994 08:49:37 GMT", fault.GitBusy, 0},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", c.header)
+			w.WriteHeader(c.status)
+			if c.status == 200 {
+				fmt.Fprint(w, "<html>log in</html>")
+			}
+		}))
+		client := NewClient(ClientConfig{})
+		_, err := client.ListRefs(t.Context(), Remote{URL: server.URL + "/x"})
+		f := wantCode(t, err, c.code)
+		equal(t, c.after, f.After)
+		client.Close()
+		server.Close()
+	}
+}
+
+func TestGarbageIsNamedAsSuch(t *testing.T) {
+	t.Parallel()
+	for answer, code := range map[string]fault.Code{
+		"":                fault.GitProtocol,
+		"<html>":          fault.GitProtocol,
+		"0009hello0000":   fault.GitProtocol,
+		"000eversion 2\n": fault.GitUnreachable, // broken off
+		"000eversion 2\n0018object-format=sha256":       fault.GitUnreachable,
+		"000eversion 2\n0019object-format=sha256\n0000": fault.GitFormatUnsupported,
+		"0013ERR go away now":                           fault.GitUnreachable,
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/x-git-upload-pack-advertisement")
+			fmt.Fprint(w, answer)
+		}))
+		client := NewClient(ClientConfig{})
+		_, err := client.ListRefs(t.Context(), Remote{URL: server.URL})
+		f, _ := fault.As(err)
+		if f == nil || f.Code != code {
+			t.Errorf("%q: got %v, want %s", answer, err, code)
+		}
+		client.Close()
+		server.Close()
+	}
+}
+
+func TestSlowAndEndlessServersEndByTheDeadline(t *testing.T) {
+	t.Parallel()
+	chunk := []byte("fff0\x01" + strings.Repeat("x", 0xfff0-5))
+	for name, stall := range map[string]func(w http.ResponseWriter, r *http.Request){
+		"silent": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"stops in the pack": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
+			fmt.Fprint(w, "000dpackfile\n0010\x01PACK\x00\x00\x00\x02")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		},
+		"endless": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
+			_, err := fmt.Fprint(w, "000dpackfile\n")
+			for err == nil {
+				_, err = w.Write(chunk)
+			}
+		},
+		"endless talk": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
+			_, err := fmt.Fprint(w, "000dpackfile\n")
+			for err == nil {
+				_, err = fmt.Fprint(w, "0009\x02wait")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := newKitWith(t, gitserver.Options{Before: func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPost {
+					_, _ = new(bytes.Buffer).ReadFrom(r.Body)
+					stall(w, r)
+					return true
+				}
+				return false
+			}}, ClientConfig{Timeout: 300 * time.Millisecond, MaxPackBytes: 8 << 20})
+			c := k.Commit("main", map[string]string{"f": "1"})
+			began := time.Now()
+			err := k.mirror.Fetch(t.Context(), Want{Hash(c), "refs/heads/main"})
+			if f, _ := fault.As(err); f == nil || f.Code != fault.GitUnreachable && f.Code != fault.PackTooLarge {
+				t.Errorf("got %v", err)
+			}
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("the caller's deadline"))
+			defer cancel()
+			if err := k.mirror.Fetch(ctx, Want{Hash(c), "refs/heads/main"}); err == nil {
+				t.Error("no error at the caller's deadline")
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("took %s", took)
+			}
+			if left, _ := filepath.Glob(filepath.Join(k.dir, "objects", "pack", "receiving-*")); len(left) > 0 {
+				t.Errorf("left %v", left)
+			}
+		})
+	}
+}
+
+func TestPackBeyondTheLimitIsRefused(t *testing.T) {
+	t.Parallel()
+	k := newKitWith(t, gitserver.Options{}, ClientConfig{MaxPackBytes: 100})
+	c := k.Commit("main", map[string]string{"f": "some text that is in the pack", "g": "and some more text here"})
+	err := k.mirror.Fetch(t.Context(), Want{Hash(c), "refs/heads/main"})
+	if f := wantCode(t, err, fault.PackTooLarge); f.Class() != fault.Refused {
+		t.Error(f.Class())
+	}
+}
+
+// plantZeros puts a commit with a file of zeros, which compress to a thousandth, into the repository of a server.
+func plantZeros(t *testing.T, k *kit, path string, mebibytes int) Hash {
+	t.Helper()
+	block := make([]byte, 1<<20)
+	blob := sha1.New()
+	fmt.Fprintf(blob, "blob %d\x00", mebibytes<<20)
+	var zipped bytes.Buffer
+	z, err := zlib.NewWriterLevel(&zipped, zlib.BestCompression)
+	must(t, err)
+	for range mebibytes {
+		blob.Write(block)
+		_, err := z.Write(block)
+		must(t, err)
+	}
+	must(t, z.Close())
+	ok, b := object{kindBlob, []byte("ok")}, newBuilder(nil)
+	tree := b.putTree([]treeEntry{{modeFile, path, oid(blob.Sum(nil))}, {modeFile, "ok.yaml", b.put(ok)}})
+	commit := b.put(object{kindCommit, encodeCommit(tree, "", meta("bomb"))})
+	pack := binary.BigEndian.AppendUint32([]byte("PACK\x00\x00\x00\x02"), uint32(len(b.order)+1))
+	pack = append(append(pack, entryHeader(kindBlob, mebibytes<<20)...), zipped.Bytes()...)
+	for _, id := range b.order {
+		pack = append(append(pack, entryHeader(b.made[id].kind, len(b.made[id].data))...), deflate(t, b.made[id].data)...)
+	}
+	sum := sha1.Sum(pack)
+	pack = append(pack, sum[:]...)
+	file := filepath.Join(t.TempDir(), "pack")
+	writeFile(t, file, string(pack))
+	f, err := os.Open(file)
+	must(t, err)
+	defer f.Close()
+	idx, _, err := indexPack(t.Context(), f, &inflaters{})
+	must(t, err)
+	name := filepath.Join(k.Dir, "objects", "pack", "pack-"+string(oid(sum).hash()))
+	writeFile(t, name+".pack", string(pack))
+	writeFile(t, name+".idx", string(idx))
+	k.Run("config", "core.bigFileThreshold", "1m")
+	k.Run("update-ref", "refs/heads/main", string(commit.hash()))
+	return commit.hash()
+}
+
+func deflate(t testing.TB, data []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	z := zlib.NewWriter(&out)
+	_, err := z.Write(data)
+	if err = errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// TestBombCostsLittleMemory does not run beside others, because it counts what the process allocates.
+func TestBombCostsLittleMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("half a gigabyte of zeros")
+	}
+	for _, name := range []string{"modern", "without filter"} {
+		t.Run(name, func(t *testing.T) {
+			k := newKit(t, servers[name])
+			c := plantZeros(t, k, "score.yaml", 512)
+			before, began := allocated(), time.Now()
+			must(t, k.mirror.Fetch(t.Context(), Want{c, "refs/heads/main"}))
+			tree, err := k.mirror.Tree(t.Context(), c)
+			must(t, err)
+			_, _, err = tree.Read("score.yaml")
+			f := wantCode(t, err, fault.FileTooLarge)
+			text, found, err := tree.Read("ok.yaml")
+			if string(text) != "ok" || !found || err != nil {
+				t.Fatalf("%q, %t, %v", text, found, err)
+			}
+			spent := allocated() - before
+			st, _ := k.mirror.store.snapshot()
+			t.Logf("pack of %d bytes, %d KiB allocated, %s: %s", st.Packs[0].Bytes, spent>>10, time.Since(began), f)
+			if spent > 16<<20 {
+				t.Errorf("allocated %d MiB", spent>>20)
+			}
+		})
+	}
+}
+
+// allocated returns the bytes that were ever allocated: an upper bound for what a step used at once.
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
