@@ -53,7 +53,7 @@ type databaseConfig struct {
 	// URL of a PostgreSQL 15 or newer, or the name of the environment variable or file that holds it. Without any of them
 	// the reconciler starts a server of its own in the data folder.
 	URL secretConfig `yaml:"url"`
-	// Binaries is the folder of initdb and postgres for the server of our own. Default: they are looked for.
+	// Binaries is the folder of initdb and postgres for the server of our own. Default: $PGBIN, else they are looked for.
 	Binaries string `yaml:"binaries"`
 	// MaxConnections of the pool. Default: 16.
 	MaxConnections int `yaml:"maxConnections"`
@@ -197,6 +197,7 @@ func (c *config) defaults(base string) {
 	c.Platform.Branch = cmp.Or(c.Platform.Branch, "main")
 	c.Platform.Poll = cmp.Or(c.Platform.Poll, 30*time.Second)
 	c.Log.Level = cmp.Or(c.Log.Level, "info")
+	c.Database.Binaries = cmp.Or(c.Database.Binaries, os.Getenv("PGBIN"))
 }
 
 func (c *config) check(base string) (faults fault.List) {

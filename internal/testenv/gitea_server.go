@@ -13,12 +13,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 const (
@@ -88,7 +91,12 @@ func startGitea(ctx context.Context) (*GiteaServer, error) {
 	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, fmt.Errorf("take the lock: %w", err)
 	}
-	address, err := launchGitea(binary, static, dir)
+	// Gitea's tables are in our own Postgres: for SQLite it would have to be built with a C compiler.
+	database, err := giteaDatabase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	address, err := launchGitea(binary, static, dir, database)
 	if err != nil {
 		return nil, err
 	}
@@ -141,10 +149,12 @@ OFFLINE_MODE = true
 DISABLE_SSH = true
 LFS_START_SERVER = false
 [database]
-DB_TYPE = sqlite3
-PATH = %[1]s/work/gitea.db
-SQLITE_JOURNAL_MODE = WAL
-SQLITE_TIMEOUT = 20000
+DB_TYPE = postgres
+HOST = %[6]s
+NAME = %[7]s
+USER = %[8]s
+PASSWD = %[9]s
+SSL_MODE = disable
 [security]
 INSTALL_LOCK = true
 SECRET_KEY = %[4]s
@@ -183,7 +193,7 @@ LEVEL = Warn
 
 // launchGitea starts the server on a free port and returns its address. The port is looked for and given free again
 // before Gitea takes it, because Gitea ends the process that hands it a listener (it thinks that this was its old self).
-func launchGitea(binary, static, dir string) (address string, err error) {
+func launchGitea(binary, static, dir string, database *pgx.ConnConfig) (address string, err error) {
 	address, err = freeAddress()
 	if err != nil {
 		return "", err
@@ -195,7 +205,12 @@ func launchGitea(binary, static, dir string) (address string, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, "home"), 0o700); err != nil {
 		return "", fmt.Errorf("make the home directory: %w", err)
 	}
-	config := fmt.Sprintf(giteaConfig, dir, port, static, rand.Text(), rand.Text())
+	host := database.Host
+	if strings.HasPrefix(host, "/") {
+		host = "127.0.0.1" // it listens there, too, and Gitea takes no socket whose path has dots
+	}
+	config := fmt.Sprintf(giteaConfig, dir, port, static, rand.Text(), rand.Text(),
+		net.JoinHostPort(host, strconv.Itoa(int(database.Port))), database.Database, database.User, database.Password)
 	if err := os.WriteFile(filepath.Join(dir, "app.ini"), []byte(config), 0o600); err != nil {
 		return "", fmt.Errorf("write app.ini: %w", err)
 	}
@@ -224,6 +239,20 @@ func launchGitea(binary, static, dir string) (address string, err error) {
 	}
 	giteaServer.cmd, giteaServer.ended = cmd, ended
 	return address, nil
+}
+
+// giteaDatabase makes an empty database for Gitea on the server of the tests.
+func giteaDatabase(ctx context.Context) (*pgx.ConnConfig, error) {
+	if err := ensurePostgres(ctx); err != nil {
+		return nil, fmt.Errorf("start postgres for Gitea: %w", err)
+	}
+	name := "gitea_" + strings.ToLower(rand.Text())
+	if _, err := server.admin.Exec(ctx, "CREATE DATABASE "+name); err != nil {
+		return nil, fmt.Errorf("make Gitea's database: %w", err)
+	}
+	config := server.admin.Config().ConnConfig.Copy()
+	config.Database = name
+	return config, nil
 }
 
 func freeAddress() (string, error) {

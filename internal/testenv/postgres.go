@@ -70,9 +70,8 @@ func Main(m *testing.M, options ...goleak.Option) {
 // test binary starts a server, unless [PostgresVariable] names one.
 func Postgres(t testing.TB) string {
 	t.Helper()
-	server.once.Do(func() { server.err = startPostgres(t.Context()) })
-	if server.err != nil {
-		t.Fatalf("start PostgreSQL for tests: %v", server.err)
+	if err := ensurePostgres(t.Context()); err != nil {
+		t.Fatalf("start PostgreSQL for tests: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), databaseTimeout)
 	defer cancel()
@@ -116,6 +115,11 @@ func withDatabase(address, name string) (string, error) {
 	return u.String(), nil
 }
 
+func ensurePostgres(ctx context.Context) error {
+	server.once.Do(func() { server.err = startPostgres(ctx) })
+	return server.err
+}
+
 func startPostgres(ctx context.Context) error {
 	// The server outlives the test that needs it first.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
@@ -148,7 +152,7 @@ func startEmbedded(ctx context.Context) error {
 	if err := os.Chmod(dir, 0o711); err != nil {
 		return fmt.Errorf("open the directory: %w", err)
 	}
-	server.embedded, err = postgres.StartEmbedded(ctx, postgres.EmbeddedConfig{DataDir: dir, Volatile: true})
+	server.embedded, err = postgres.StartEmbedded(ctx, postgres.EmbeddedConfig{DataDir: dir, BinDir: os.Getenv("PGBIN"), Volatile: true})
 	return err
 }
 
