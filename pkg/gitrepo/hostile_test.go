@@ -16,6 +16,7 @@ import (
 	"runtime/metrics"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -354,6 +355,56 @@ func TestRedirectsStayOnTheirHost(t *testing.T) {
 	renamed.mirror = renamed.open()
 	equal(t, Hash(c), renamed.refs("refs/heads/").Commits["refs/heads/main"])
 	equal(t, map[string]string{"f": "1"}, renamed.files(c))
+}
+
+func TestPollIsOneRequestAndFollowsARenamedRepository(t *testing.T) {
+	t.Parallel()
+	var requests atomic.Int32
+	var moved atomic.Bool
+	k := newKit(t, gitserver.Options{Before: func(w http.ResponseWriter, r *http.Request) bool {
+		requests.Add(1)
+		switch rest, ok := strings.CutPrefix(r.URL.Path, "/new.git"); {
+		case ok:
+			r.URL.Path = "/shop.git" + rest
+		case moved.Load():
+			http.Redirect(w, r, strings.Replace(r.URL.String(), "shop.git", "new.git", 1), http.StatusMovedPermanently)
+			return true
+		}
+		return false
+	}})
+	c := Hash(k.Commit("main", map[string]string{"f": "1"}))
+	for _, want := range []int32{2, 3, 4} {
+		equal(t, c, k.refs("refs/heads/main").Commits["refs/heads/main"])
+		equal(t, want, requests.Load())
+	}
+	moved.Store(true)
+	equal(t, c, k.refs("refs/heads/main").Commits["refs/heads/main"])
+	before := requests.Load()
+	equal(t, c, k.refs("refs/heads/main").Commits["refs/heads/main"])
+	equal(t, before+1, requests.Load())
+}
+
+func TestBusyServerIsNotAskedTwice(t *testing.T) {
+	t.Parallel()
+	var requests atomic.Int32
+	var busy atomic.Bool
+	k := newKit(t, gitserver.Options{Before: func(w http.ResponseWriter, _ *http.Request) bool {
+		requests.Add(1)
+		if busy.Load() {
+			w.Header().Set("Retry-After", "60")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
+		return busy.Load()
+	}})
+	k.refs()
+	busy.Store(true)
+	before := requests.Load()
+	_, err := k.client.ListRefs(t.Context(), k.remote)
+	equal(t, time.Minute, wantCode(t, err, fault.GitBusy).After)
+	equal(t, before+1, requests.Load())
+	busy.Store(false)
+	k.refs()
+	equal(t, before+2, requests.Load())
 }
 
 func TestAddressesThatNoGitServerHasAreNotDialled(t *testing.T) {

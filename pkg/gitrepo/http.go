@@ -119,8 +119,8 @@ func (c *Client) post(ctx context.Context, r Remote, a advertisement, w *pktWrit
 		return nil, err
 	}
 	body, _, err := c.do(ctx, request{auth: auth, service: uploadPack, base: a.base, body: &w.Buffer, length: int64(w.Len()), version: a.version})
-	if err != nil {
-		c.forget(r)
+	if f, ok := fault.As(err); ok && (f.Code == fault.GitProtocol || f.Code == fault.GitNotFound) {
+		c.forget(r) // the server may have moved or changed since it told us what it can do
 	}
 	return body, err
 }

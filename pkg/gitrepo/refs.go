@@ -38,9 +38,8 @@ func (c *Client) ListRefs(ctx context.Context, r Remote, prefixes ...string) (Re
 	defer cancel()
 	_, remembered := c.recall(r)
 	refs, err := c.listRefs(ctx, r, prefixes)
-	if err != nil && remembered && ctx.Err() == nil {
-		// The server may have moved or changed since it told us what it can do.
-		refs, err = c.listRefs(ctx, r, prefixes)
+	if _, still := c.recall(r); err != nil && remembered && !still && ctx.Err() == nil {
+		refs, err = c.listRefs(ctx, r, prefixes) // what was remembered is out of date
 	}
 	if err != nil {
 		return Refs{}, fmt.Errorf("list refs of %s: %w", r, err)
