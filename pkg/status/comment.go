@@ -41,6 +41,22 @@ func (o Outcome) Changes() bool {
 // Failed says that it is broken: the file, or what became of it.
 func (o Outcome) Failed() bool { return o.Faults.Err() != nil || o.State == "failed" }
 
+// rank orders outcomes by how much a person has to know of them.
+func (o Outcome) rank() int {
+	switch {
+	case o.Failed():
+		return 0
+	case o.Waiting != nil:
+		return 1
+	case o.Plan != nil && o.Plan.Summary.Stateful > 0:
+		return 2
+	case o.Plan != nil && o.Plan.Summary.Delete+o.Plan.Summary.Replace > 0:
+		return 3
+	default:
+		return 4
+	}
+}
+
 // Comment is what the comment of a pull request says.
 type Comment struct {
 	// Marker is the hidden line by which we know our comment.
@@ -59,23 +75,31 @@ type Comment struct {
 const (
 	// commentBudget keeps a comment below every forge's limit (GitHub: 65,536 characters), in bytes.
 	commentBudget = 60_000
+	// tableBudget is what the table may take of it, so that there is room for details; the table is read first.
+	tableBudget = 24_000
 	// tailBudget is kept for what follows the details.
 	tailBudget = 2_000
+	// rowsLimit is the longest table: nobody reads more, and the pages of the server have the rest.
+	rowsLimit = 100
+	// linesLimit is how many applications are named in what is said above the table.
+	linesLimit = 10
+	// nameLimit is the longest name, in characters; names of applications have 63 at most, paths more.
+	nameLimit = 120
+	// textLimit is the longest sentence of somebody else's, in characters.
+	textLimit = 200
 )
 
 // Render returns the comment as Markdown of at most [commentBudget] bytes. The same comment gives the same bytes.
 func (c Comment) Render() string {
 	changed, unchanged := c.split()
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n### %s\n\n", c.Marker, c.verdict(changed, len(changed)+unchanged))
-	if advice := c.advice(changed); advice != "" {
-		fmt.Fprintf(&b, "%s\n\n", advice)
+	fmt.Fprintf(&b, "%s\n### %s\n\n", c.Marker, c.verdict(changed))
+	if advice := c.advice(changed); len(advice) > 0 {
+		fmt.Fprintf(&b, "%s\n\n", strings.Join(advice, "\n"))
 	}
 	fmt.Fprintf(&b, "<sub>%s</sub>\n\n", c.identity())
-	if len(changed) > 0 {
-		c.table(&b, changed)
-	}
-	if unchanged > 0 {
+	c.table(&b, changed)
+	if len(changed) > 0 && unchanged > 0 {
 		fmt.Fprintf(&b, "%s.\n\n", count(unchanged, "application does not change", "applications do not change"))
 	}
 	c.details(&b, changed, commentBudget-tailBudget)
@@ -83,154 +107,273 @@ func (c Comment) Render() string {
 	return b.String()
 }
 
-// split returns the outcomes that there is something to say about, failures and deletions first, and counts the others.
+// split returns the outcomes that there is something to say about, failures and deletions first, and counts the
+// applications of the others.
 func (c Comment) split() (changed []Outcome, unchanged int) {
 	for _, o := range c.Outcomes {
 		if o.Changes() {
 			changed = append(changed, o)
-		} else {
-			unchanged++
-		}
-	}
-	rank := func(o Outcome) int {
-		switch {
-		case o.Failed():
-			return 0
-		case o.Waiting != nil:
-			return 1
-		case o.Plan != nil && o.Plan.Summary.Delete > 0:
-			return 2
-		default:
-			return 3
 		}
 	}
 	slices.SortStableFunc(changed, func(a, b Outcome) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Environment, b.Environment), cmp.Compare(a.Application, b.Application))
+		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.Environment, b.Environment), cmp.Compare(a.Application, b.Application))
 	})
-	return changed, unchanged
+	return changed, applications(c.Outcomes) - applications(changed)
 }
 
-func (c Comment) verdict(changed []Outcome, all int) string {
-	failed, sum := 0, planner.Summary{}
-	finished, running := 0, 0
+// applications counts applications, each once in however many environments it is.
+func applications(outcomes []Outcome) int {
+	names := map[string]bool{}
+	for _, o := range outcomes {
+		names[o.Application] = true
+	}
+	return len(names)
+}
+
+// tally counts what a verdict is made of.
+type tally struct {
+	invalid, failed, waiting, held, running, done int
+	sum                                           planner.Summary
+}
+
+func tallyOf(changed []Outcome) (t tally) {
 	for _, o := range changed {
-		if o.Failed() {
-			failed++
-		}
-		switch o.State {
-		case "succeeded":
-			finished++
-		case "queued", "running":
-			running++
+		switch {
+		case o.Faults.Err() != nil:
+			t.invalid++
+		case o.State == "failed":
+			t.failed++
+		case o.State == "succeeded":
+			t.done++
+		case o.State == "queued" || o.State == "running":
+			t.running++
+		case o.Waiting != nil:
+			t.waiting++
+		case o.Held != "":
+			t.held++
 		}
 		if o.Plan != nil {
-			sum = sum.Add(o.Plan.Summary)
+			t.sum = t.sum.Add(o.Plan.Summary)
 		}
 	}
-	parts := []string{fmt.Sprintf("%d of %s", len(changed), count(all, "application changes", "applications change"))}
-	icon := "🟢"
-	switch {
-	case len(c.Conflicts) > 0:
+	return t
+}
+
+// verdict is the one line that everybody reads.
+func (c Comment) verdict(changed []Outcome) string {
+	t, all := tallyOf(changed), applications(c.Outcomes)
+	if len(c.Conflicts) > 0 {
 		return "🔴 The pull request conflicts with its base branch"
-	case failed > 0:
-		icon, parts = "🔴", append(parts, fmt.Sprintf("**%d failed**", failed))
-	case c.Merge != "" && running > 0:
-		icon, parts = "🔵", append(parts, fmt.Sprintf("%d of %d deployed", finished, len(changed)))
-	case c.Merge != "":
-		parts = append(parts, fmt.Sprintf("%d of %d deployed", finished, len(changed)))
-	case len(changed) == 0:
+	}
+	if len(changed) == 0 {
 		return fmt.Sprintf("🟢 Nothing changes: 0 of %s affected", count(all, "application is", "applications are"))
-	case sum.Delete+sum.Replace > 0:
-		icon = "🟡"
 	}
-	if sum != (planner.Summary{}) {
-		parts = append(parts, "**"+signed(sum)+"**")
+	var parts []string
+	icon := "🟢"
+	if c.Merge != "" {
+		icon, parts = c.progress(t, len(changed))
+	} else {
+		parts = []string{fmt.Sprintf("%d of %s", applications(changed), count(all, "application changes", "applications change"))}
+		if t.invalid > 0 {
+			icon, parts = "🔴", append(parts, fmt.Sprintf("**%d cannot be deployed**", t.invalid))
+		} else if t.sum.Delete+t.sum.Replace > 0 || t.waiting+t.held > 0 {
+			icon = "🟡"
+		}
 	}
-	if sum.Stateful > 0 {
-		parts = append(parts, count(sum.Stateful, "stateful deletion", "stateful deletions"))
+	if t.sum != (planner.Summary{}) {
+		parts = append(parts, "**"+signed(t.sum)+"**")
+	}
+	if t.sum.Stateful > 0 {
+		parts = append(parts, "⚠️ "+count(t.sum.Stateful, "stateful deletion", "stateful deletions"))
 	}
 	return icon + " " + strings.Join(parts, " · ")
+}
+
+// progress says how far the deployment of a merge is.
+func (c Comment) progress(t tally, all int) (icon string, parts []string) {
+	for _, p := range []struct {
+		n    int
+		what string
+	}{
+		{t.failed, "**%d failed**"}, {t.invalid, "**%d cannot be deployed**"}, {t.waiting, "%d waiting for a confirmation"},
+		{t.held, "%d on hold"}, {t.running, "%d in progress"},
+	} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf(p.what, p.n))
+		}
+	}
+	done := fmt.Sprintf("%d of %d deployed", t.done, all)
+	switch {
+	case t.failed+t.invalid > 0:
+		icon = "🔴"
+	case t.running > 0:
+		icon = "🔵"
+	case t.waiting+t.held > 0:
+		icon = "🟡"
+	default:
+		icon = "🟢"
+	}
+	return icon, append([]string{done}, parts...)
 }
 
 func signed(s planner.Summary) string {
 	return fmt.Sprintf("+%d ~%d −%d", s.Create, s.Update+s.Replace, s.Delete)
 }
 
-// advice says whether it may be merged and what happens then.
-func (c Comment) advice(changed []Outcome) string {
-	var waits, fails []string
-	for _, o := range changed {
-		if o.Waiting != nil {
-			waits = append(waits, fmt.Sprintf("%s in **%s**: %s", code(o.Application), inline(o.Environment), inline(o.Waiting.Message)))
-		}
-		if o.Faults.Err() != nil {
-			fails = append(fails, code(o.Application))
-		}
-	}
-	var lines []string
+// advice says whether it may be merged and what happens then, or what is to be done after the merge, one fact per line.
+func (c Comment) advice(changed []Outcome) []string {
 	if len(c.Conflicts) > 0 {
-		lines = append(lines, "Resolve the conflicts first; the plan is made of the merge's result. Files: "+codes(c.Conflicts)+".")
+		return []string{"Do not merge yet: the plan is made of the merge's result, and there is none. Resolve the conflicts in " + codes(c.Conflicts) + "."}
 	}
-	if len(fails) > 0 && c.Merge == "" {
-		lines = append(lines, "Do not merge yet: "+strings.Join(slices.Compact(fails), ", ")+" cannot be deployed as it is. What runs now keeps running.")
+	if len(changed) == 0 {
+		return []string{"This pull request changes nothing that is deployed from here."}
 	}
-	for _, w := range waits {
-		lines = append(lines, "Waits for a confirmation: "+w+".")
+	var invalid, failed, lines []string
+	quiet := 0 // how many are deployed without anybody doing anything
+	for _, o := range changed {
+		switch {
+		case o.Faults.Err() != nil:
+			invalid = append(invalid, o.name())
+		case o.State == "failed":
+			failed = append(failed, o.name())
+		case o.State != "":
+		case o.Waiting != nil:
+			lines = append(lines, c.waits(o))
+		case o.Held != "":
+			lines = append(lines, fmt.Sprintf("- %s is on hold (%s) and is not deployed until `reconciler resume` lifts it.", o.name(), inline(clip(o.Held, textLimit))))
+		default:
+			quiet++
+		}
 	}
-	if len(lines) == 0 && c.Merge == "" && len(changed) > 0 {
-		lines = append(lines, "Merging deploys this.")
+	more := max(0, len(lines)-linesLimit)
+	lines = lines[:len(lines)-more]
+	if more > 0 {
+		lines = append(lines, fmt.Sprintf("- … and %d more, see the table.", more))
 	}
-	return strings.Join(lines, "\n")
+	return append(c.ask(invalid, failed, quiet, len(lines) > 0), lines...)
+}
+
+// ask is the first sentence of the advice.
+func (c Comment) ask(invalid, failed []string, quiet int, others bool) []string {
+	switch {
+	case c.Merge == "" && len(invalid) > 0:
+		return []string{"**Do not merge yet**: " + some(invalid) + " cannot be deployed as written; the reasons are below. What runs now keeps running."}
+	case len(failed) > 0 || len(invalid) > 0:
+		return []string{"**Somebody has to act**: " + some(append(failed, invalid...)) + " did not get there; the reasons are below. Fix forward with a new commit, or revert the merge."}
+	case c.Merge == "" && others && quiet > 0:
+		return []string{fmt.Sprintf("Merging is possible and deploys %s. The others need somebody:", count(quiet, "change", "changes"))}
+	case c.Merge == "" && others:
+		return []string{"Merging is possible; somebody is needed before it is deployed:"}
+	case c.Merge == "":
+		return []string{"Merging is possible and deploys this."}
+	case others:
+		return []string{"Somebody is needed:"}
+	default:
+		return nil
+	}
+}
+
+func (c Comment) waits(o Outcome) string {
+	line := fmt.Sprintf("- %s waits for a confirmation: %s.", o.name(), inline(clip(o.Waiting.Message, textLimit)))
+	if o.Plan != nil {
+		line += fmt.Sprintf(" If this is meant: `reconciler plans confirm %s`", plainID(o.Plan.ID))
+		if c.Merge == "" {
+			line += " after the merge"
+		}
+		line += "."
+	}
+	return line
+}
+
+// name is how an application is called in a sentence.
+func (o Outcome) name() string {
+	return fmt.Sprintf("%s in **%s**", code(clip(o.Application, nameLimit)), inline(clip(o.Environment, nameLimit)))
 }
 
 func (c Comment) identity() string {
-	parts := []string{"base " + code(short(c.Base)), "head " + code(short(c.Head))}
-	if c.Merge != "" {
-		parts = append(parts, "merge "+code(short(c.Merge)))
+	var parts []string
+	for _, p := range [][2]string{{"base", c.Base}, {"head", c.Head}, {"merge", c.Merge}, {"platform", c.Platform}} {
+		if p[1] != "" {
+			parts = append(parts, p[0]+" "+code(short(p[1])))
+		}
 	}
-	if c.Platform != "" {
-		parts = append(parts, "platform "+code(short(c.Platform)))
-	}
-	return strings.Join(append(parts, inline(c.Instance)), " · ")
+	return strings.Join(append(parts, inline(clip(c.Instance, nameLimit))), " · ")
 }
 
-// rows is the longest table: beyond it, the page of the revision has the rest.
-const rows = 100
-
+// table lists what changes, as far as there is room.
 func (c Comment) table(b *strings.Builder, changed []Outcome) {
+	if len(changed) == 0 {
+		return
+	}
 	b.WriteString("| application | environment | + | ~ | − | what matters | |\n| --- | --- | --: | --: | --: | --- | --- |\n")
+	end := b.Len() + tableBudget
 	for i, o := range changed {
-		if i == rows {
-			fmt.Fprintf(b, "| %s | | | | | | |\n", count(len(changed)-rows, "more", "more"))
+		row := c.row(o)
+		if i == rowsLimit || b.Len()+len(row) > end {
+			fmt.Fprintf(b, "| … %d more | | | | | | [all](%s/plans) |\n", len(changed)-i, c.URL)
 			break
 		}
-		var s planner.Summary
-		link := ""
-		if o.Plan != nil {
-			s = o.Plan.Summary
-			link = fmt.Sprintf("[plan](%s/plans/%s)", c.URL, o.Plan.ID)
-		}
-		if o.Run > 0 {
-			link = fmt.Sprintf("[run](%s/runs/%d)", c.URL, o.Run)
-		}
-		fmt.Fprintf(b, "| %s | %s | %d | %d | %d | %s | %s |\n", cell(o.Application), cell(o.Environment),
-			s.Create, s.Update+s.Replace, s.Delete, cell(o.matters()), link)
+		b.WriteString(row)
 	}
 	b.WriteString("\n")
+}
+
+func (c Comment) row(o Outcome) string {
+	link, counts := "", " | | "
+	if o.Plan != nil {
+		s := o.Plan.Summary
+		counts = fmt.Sprintf("%s | %s | %s", number(s.Create), number(s.Update+s.Replace), number(s.Delete))
+		link = fmt.Sprintf("[plan](%s/plans/%s)", c.URL, plainID(o.Plan.ID))
+	}
+	if o.Run > 0 {
+		link = fmt.Sprintf("[run](%s/runs/%d)", c.URL, o.Run)
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s | %s |\n",
+		inline(clip(o.Application, nameLimit)), inline(clip(o.Environment, nameLimit)), counts, inline(clip(o.matters(), textLimit)), link)
+}
+
+// number leaves zeros out, so that the eye finds what is there.
+func number(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
+}
+
+// plainID keeps a plan's id to the characters that ids have: it stands in commands and links.
+func plainID(id string) string {
+	return strings.Map(func(r rune) rune {
+		if ('a' <= r && r <= 'z') || ('0' <= r && r <= '9') {
+			return r
+		}
+		return -1
+	}, id[:min(len(id), 64)])
 }
 
 // matters says in a few words what a reviewer has to know first.
 func (o Outcome) matters() string {
 	switch {
 	case o.Faults.Err() != nil:
-		f := o.Faults.Errors()[0]
-		return fmt.Sprintf("❌ %s: %s", f.Place, f.Message)
+		errs := o.Faults.Errors()
+		text := strings.TrimPrefix(fmt.Sprintf("%s: %s", errs[0].Place, errs[0].Message), ": ")
+		if len(errs) > 1 {
+			text = fmt.Sprintf("%s (and %d more)", clip(text, textLimit-20), len(errs)-1)
+		}
+		return "❌ " + text
+	case o.State == "failed" && o.Undone > 0 && o.Held != "":
+		return fmt.Sprintf("❌ failed; generation %d was applied again and is held", o.Undone)
 	case o.State == "failed" && o.Undone > 0:
-		return fmt.Sprintf("❌ failed, generation %d applied again", o.Undone)
+		return fmt.Sprintf("❌ failed; generation %d was applied again", o.Undone)
 	case o.State == "failed":
 		return "❌ failed"
 	case o.State == "succeeded":
 		return fmt.Sprintf("✅ deployed as generation %d", o.Generation)
+	case o.State == "queued":
+		return "⏳ waits for its turn"
+	case o.State == "running":
+		return "⏳ is being deployed"
+	case o.State == "superseded":
+		return "a newer commit took its place"
 	case o.State != "":
 		return o.State
 	case o.Waiting != nil:
@@ -272,12 +415,15 @@ func highlight(p *planner.Plan) string {
 // tail says what follows and what a person may do.
 func (c Comment) tail(b *strings.Builder, changed []Outcome) {
 	switch {
-	case c.Merge != "" && len(changed) > 0:
-		b.WriteString("To undo: revert the merge commit, or `reconciler rollback APP`.\n\n")
-	case c.Merge == "" && len(changed) > 0:
-		b.WriteString("After the merge this comment becomes the record of the deployment. To undo: revert the merge commit.\n\n")
+	case len(changed) == 0 || len(c.Conflicts) > 0:
+	case c.Merge != "":
+		b.WriteString("To undo: revert the merge commit, or `reconciler rollback APP`, which also holds the application.\n\n" +
+			"<sub>You can: `reconciler retry APP` · `reconciler hold APP` · `reconciler resume APP` · `reconciler logs RUN`</sub>\n\n")
+	default:
+		b.WriteString("After the merge this comment becomes the record of the deployment. To undo it then: revert the merge commit.\n\n" +
+			"<sub>You can: `reconciler hold APP` before the merge, so that nothing is deployed · `reconciler plan` on your machine</sub>\n\n")
 	}
-	fmt.Fprintf(b, "<sub>reconciler · %s</sub>\n", inline(c.Instance))
+	fmt.Fprintf(b, "<sub>reconciler · %s</sub>\n", inline(clip(c.Instance, nameLimit)))
 }
 
 func count(n int, one, many string) string {
@@ -287,12 +433,25 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-func short(commit string) string { return commit[:min(len(commit), 7)] }
+// short is how people write a commit or a digest.
+func short(id string) string {
+	runes := []rune(id)
+	return string(runes[:min(len(runes), 7)])
+}
+
+// some names a few and counts the others.
+func some(names []string) string {
+	names = slices.Compact(names)
+	if len(names) <= linesLimit {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:linesLimit], ", "), len(names)-linesLimit)
+}
 
 func codes(list []string) string {
 	out := make([]string, len(list))
 	for i, s := range list {
-		out[i] = code(s)
+		out[i] = code(clip(s, nameLimit))
 	}
-	return strings.Join(out, ", ")
+	return some(out)
 }

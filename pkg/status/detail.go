@@ -2,64 +2,119 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/planner"
 )
 
+const (
+	// sectionLeast is the least that a section needs to say something, in bytes: with less for each, fewer are shown.
+	sectionLeast = 900
+	// linksLimit is how many codes of errors are linked below a section.
+	linksLimit = 5
+)
+
 // details writes a folded section for each outcome as long as the budget lasts, shared fairly: what one does not need
 // goes to those after it.
 func (c Comment) details(b *strings.Builder, changed []Outcome, budget int) {
-	for i, o := range changed {
-		share := (budget - b.Len()) / (len(changed) - i)
-		section := c.section(o, share)
+	note := fmt.Sprintf("%%s: [all plans](%s/plans).\n\n", c.URL)
+	budget -= len(note) + len("1000000000 more applications")
+	shown := min(len(changed), max(0, budget-b.Len())/sectionLeast)
+	missing := len(changed) - shown
+	for i, o := range changed[:shown] {
+		section := c.section(o, (budget-b.Len())/(shown-i))
 		if b.Len()+len(section) > budget {
-			fmt.Fprintf(b, "%s: [all plans](%s/plans).\n\n", count(len(changed)-i, "more application", "more applications"), c.URL)
-			return
+			missing++
+			continue
 		}
 		b.WriteString(section)
 	}
+	if missing > 0 {
+		fmt.Fprintf(b, note, count(missing, "more in detail", "more in detail"))
+	}
 }
 
+// section says everything about one application, in at most budget bytes unless that is too little for its frame.
 func (c Comment) section(o Outcome, budget int) string {
 	var b strings.Builder
-	title := fmt.Sprintf("<details><summary><b>%s</b> → %s", html(o.Application), html(o.Environment))
-	switch {
-	case o.Plan == nil:
-		title += ": " + count(len(o.Faults), "problem", "problems")
-	case o.Plan.Base == 0:
-		title += ": first generation"
-	default:
-		title += fmt.Sprintf(": generation %d → %d", o.Plan.Base, max(o.Generation, o.Plan.Base+1))
-	}
-	if o.Plan != nil {
-		title += " · " + o.Plan.Summary.String()
-	}
+	open := "<details>"
 	if o.Failed() {
-		title = strings.Replace(title, "<details>", "<details open>", 1)
+		open = "<details open>"
 	}
-	b.WriteString(title + "</summary>\n\n")
-	budget -= b.Len() + len("</details>\n\n")
+	fmt.Fprintf(&b, "%s<summary><b>%s</b> → %s: %s</summary>\n\n", open, html(clip(o.Application, nameLimit)), html(clip(o.Environment, nameLimit)), o.title())
+	budget -= len("</details>\n\n")
 	if o.Problem != nil {
-		block(&b, "", PlainFaults(fault.List{o.Problem}), budget-b.Len())
+		faults(&b, fault.List{o.Problem}, budget)
 	}
 	if len(o.Faults) > 0 {
-		block(&b, "", PlainFaults(o.Faults), budget-b.Len())
+		faults(&b, o.Faults, budget)
 	}
 	if o.Plan != nil {
 		block(&b, "diff", Words(o.Plan), budget-b.Len())
-		if len(o.Plan.Objects) > 0 {
-			fmt.Fprintf(&b, "<details><summary>Kubernetes: %s</summary>\n\n", count(len(o.Plan.Objects), "object changes", "objects change"))
-			block(&b, "diff", Objects(o.Plan), budget-b.Len()-len("</details>\n\n"))
-			b.WriteString("</details>\n\n")
-		}
+		c.objects(&b, o.Plan, budget)
 		if len(o.Plan.Warnings) > 0 {
-			block(&b, "", PlainFaults(o.Plan.Warnings), budget-b.Len())
+			faults(&b, o.Plan.Warnings, budget)
 		}
 	}
 	b.WriteString("</details>\n\n")
 	return b.String()
+}
+
+func (o Outcome) title() string {
+	if o.Plan == nil {
+		return count(len(o.Faults), "problem", "problems")
+	}
+	was := "first generation"
+	switch {
+	case o.Plan.Removal():
+		was = fmt.Sprintf("removal of generation %d", o.Plan.Base)
+	case o.Plan.Base > 0:
+		was = fmt.Sprintf("generation %d → %d", o.Plan.Base, max(o.Generation, o.Plan.Base+1))
+	}
+	s := o.Plan.Summary
+	parts := []string{was}
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{s.Create, "added"}, {s.Update, "changed"}, {s.Replace, "replaced"}, {s.Delete, "deleted"}} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+		}
+	}
+	return strings.Join(parts, " · ")
+}
+
+func (c Comment) objects(b *strings.Builder, p *planner.Plan, budget int) {
+	const closing = "</details>\n\n"
+	opening := fmt.Sprintf("<details><summary>Kubernetes: %s</summary>\n\n", count(len(p.Objects), "object changes", "objects change"))
+	var inner strings.Builder
+	block(&inner, "diff", Objects(p), budget-b.Len()-len(opening)-len(closing))
+	if inner.Len() > 0 {
+		b.WriteString(opening + inner.String() + closing)
+	}
+}
+
+// faults writes faults as they stand in a terminal, and links to what the catalogue says about their codes, which cannot
+// be followed inside a block.
+func faults(b *strings.Builder, list fault.List, budget int) {
+	var links []string
+	for _, f := range list {
+		link := fmt.Sprintf("[%s](%s)", f.Code, f.Code.Link())
+		if f.Code.Entry().Remedy != "" && !slices.Contains(links, link) && len(links) < linksLimit {
+			links = append(links, link)
+		}
+	}
+	help := ""
+	if len(links) > 0 {
+		help = "More about " + strings.Join(links, ", ") + "\n\n"
+	}
+	before := b.Len()
+	block(b, "", PlainFaults(list), budget-before-len(help))
+	if b.Len() > before && before+len(help) <= budget {
+		b.WriteString(help)
+	}
 }
 
 // PlainFaults returns faults as text for a fenced block or a terminal.

@@ -78,17 +78,17 @@ func longestRun(s string, c byte) int {
 }
 
 // markdown are the characters that mean something in Markdown or HTML, with what shows them as they are. A zero-width
-// joiner after @ and # keeps names and numbers from becoming mentions and links.
+// joiner keeps names, numbers and addresses from becoming mentions and links.
 var markdown = strings.NewReplacer(
 	`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "<", "&lt;", ">", "&gt;", "&", "&amp;", "|", `\|`,
-	"!", `\!`, "~", `\~`, "@", "@\u200d", "#", "#\u200d", "://", ":\u200d//",
+	"!", "\\!"+joiner, "~", `\~`, "$", `\$`, "@", "@"+joiner, "#", "#"+joiner, "://", ":"+joiner+"//",
+	"GH-", "GH"+joiner+"-", "gh-", "gh"+joiner+"-", "www.", "www"+joiner+".",
 )
+
+const joiner = "\u200d"
 
 // inline returns text so that it reads the same in Markdown and does nothing.
 func inline(s string) string { return markdown.Replace(fault.Plain(s)) }
-
-// cell is inline text for a table.
-func cell(s string) string { return inline(clip(s, 160)) }
 
 // code returns text as inline code.
 func code(s string) string {
@@ -100,7 +100,8 @@ func code(s string) string {
 	return fence + s + fence
 }
 
-var htmlEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "@", "@\u200d", "#", "#\u200d")
+var htmlEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "@", "@"+joiner, "#", "#"+joiner,
+	"!", "!"+joiner, "://", ":"+joiner+"//", "GH-", "GH"+joiner+"-", "gh-", "gh"+joiner+"-", "www.", "www"+joiner+".")
 
 // html returns text for use inside HTML elements.
 func html(s string) string { return htmlEscapes.Replace(fault.Plain(s)) }
