@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,6 +85,11 @@ func (d *demo) tell(ctx context.Context, number int, s step) error {
 		return err
 	}
 	d.say("   git push: %s %s", commit[:7], s.message)
+	// A forge would send a webhook now; a plain Git server sends none, and the next poll would be a second away.
+	var ok struct{}
+	if err := d.api.call(ctx, http.MethodPost, "/repositories/"+repository+"/look", struct{}{}, &ok); err != nil {
+		return err
+	}
 	return s.verify(ctx, d, commit)
 }
 
