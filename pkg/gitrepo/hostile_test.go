@@ -209,6 +209,37 @@ func TestDamageFoundWhileOpeningMakesTheMirrorAnewOnce(t *testing.T) {
 	}
 }
 
+func TestDirectoryWithOtherFilesIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, gitserver.Options{})
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "thesis.txt"), "ten years of work")
+	_, _, err := k.client.OpenMirror(dir, k.remote)
+	wantCode(t, err, fault.MirrorUnwritable)
+	if _, err := os.Stat(filepath.Join(dir, "thesis.txt")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMirrorOfAnotherRemoteIsNotUsed(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, gitserver.Options{})
+	c := k.Commit("main", map[string]string{"f": "secret"})
+	k.files(c)
+	for _, client := range []*Client{k.client, NewClient(ClientConfig{})} {
+		other := Remote{URL: k.URL + "-other"}
+		m, remade, err := client.OpenMirror(k.dir, other)
+		if err != nil || !remade || m.Has(Hash(c)) {
+			t.Fatalf("remade %t, has %t, %v", remade, m.Has(Hash(c)), err)
+		}
+		if m, remade, err = client.OpenMirror(k.dir, Remote{URL: other.URL, Auth: Auth{"new", "token"}}); err != nil || remade {
+			t.Fatalf("other credentials: remade %t, %v", remade, err)
+		}
+		k.mirror = k.open()
+		k.files(c)
+	}
+}
+
 func TestObjectThatTheServerLostIsAnError(t *testing.T) {
 	t.Parallel()
 	onServers(t, func(t *testing.T, k *kit) {

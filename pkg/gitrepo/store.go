@@ -154,12 +154,15 @@ func (s *store) sweep() {
 	}
 }
 
+// ownFiles are what a mirror's directory has.
+const ownFiles = "HEAD config objects refs " + stateFile + " " + stateFile + ".new"
+
 // gitConfig lets the git command read a mirror.
 const gitConfig = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 
 // reset empties the mirror. Readers that still use its packs keep their open files; the runtime closes those.
 func (s *store) reset(fresh state) error {
-	if err := os.RemoveAll(s.dir); err != nil {
+	if err := s.clear(); err != nil {
 		return unwritable(err)
 	}
 	for _, d := range []string{s.packDir(), filepath.Join(s.dir, "refs", "heads")} {
@@ -177,6 +180,26 @@ func (s *store) reset(fresh state) error {
 		return err
 	}
 	s.damaged.Store(false)
+	return nil
+}
+
+// clear removes what a mirror consists of, and nothing else: a wrong path in the configuration must not cost anybody's
+// files.
+func (s *store) clear() error {
+	list, err := os.ReadDir(s.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range list {
+		if !slices.Contains(strings.Fields(ownFiles), e.Name()) {
+			return fmt.Errorf("%s holds %q, which is not a mirror's", s.dir, e.Name())
+		}
+	}
+	for name := range strings.FieldsSeq(ownFiles) {
+		if err := os.RemoveAll(filepath.Join(s.dir, name)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
