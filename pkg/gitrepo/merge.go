@@ -14,8 +14,9 @@ import (
 // those the tree has what base has. A head that base has already gives base; a base that is in head's history gives head.
 // Histories that share nothing are a fault: no forge merges them.
 //
-// Files that both sides changed are merged line by line. Unlike Git this does not follow renames: a file that one side
-// moved and the other changed conflicts, which at worst shows a conflict that the forge does not see.
+// Files that both sides changed are merged line by line. A file that one side moved and the other changed is followed to
+// its new place if it was moved as it was; if it was also changed there, it conflicts, which at worst shows a conflict
+// that the forge does not see.
 func (m *Mirror) Merge(ctx context.Context, base, head Hash) (*Tree, []string, error) {
 	if err := m.store.check(); err != nil {
 		m.store.hurt()
@@ -38,6 +39,9 @@ func (m *Mirror) Merge(ctx context.Context, base, head Hash) (*Tree, []string, e
 	}
 	g := &merger{builder: newBuilder(m.store), cancelled: func() error { return context.Cause(ctx) }, limit: m.client.fileLimit()}
 	root, err := g.trees("", fork.tree, ours.tree, theirs.tree)
+	if err == nil {
+		root, err = g.followRenames(root, fork.tree, ours.tree, theirs.tree)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("merge %s into %s: %w", head, base, err)
 	}
@@ -45,7 +49,7 @@ func (m *Mirror) Merge(ctx context.Context, base, head Hash) (*Tree, []string, e
 		root = g.put(object{kind: kindTree})
 	}
 	slices.Sort(g.conflicts)
-	return &Tree{from: g.builder, root: root, limit: g.limit}, g.conflicts, nil
+	return &Tree{from: g.builder, root: root, limit: g.limit}, slices.Compact(g.conflicts), nil
 }
 
 // merger merges trees. It lives as long as one merge.
@@ -55,6 +59,7 @@ type merger struct {
 	cancelled func() error
 	limit     int64
 	conflicts []string
+	disputes  []dispute
 }
 
 // trees merges a directory three ways. The zero id is a directory that does not exist.
@@ -120,6 +125,14 @@ func (g *merger) entry(at string, base, ours, theirs treeEntry) (treeEntry, erro
 		}
 		id, err := g.trees(at, below.id, ours.id, theirs.id)
 		return treeEntry{mode: modeTree, id: id}, err
+	}
+	if base.isFile() && base.id != none {
+		switch {
+		case ours.id == none && theirs.isFile():
+			g.disputes = append(g.disputes, dispute{at, base, theirs, 0})
+		case theirs.id == none && ours.isFile():
+			g.disputes = append(g.disputes, dispute{at, base, ours, 1})
+		}
 	}
 	if !ours.isFile() || !theirs.isFile() || base.id == none || !base.isFile() {
 		// One side deleted what the other changed, both added something, or they are of different kinds.

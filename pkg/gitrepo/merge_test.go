@@ -66,6 +66,30 @@ func TestMergesThreeWays(t *testing.T) {
 			[]gitserver.File{{Path: "poem", Content: "\x00" + poem}}, []gitserver.File{{Path: "poem", Content: poem + "\x00"}},
 			map[string]string{"poem": "\x00" + poem}, []string{"poem"},
 		},
+		"moved here, changed there": {
+			[]gitserver.File{{Path: "apps/a", Delete: true}, {Path: "services/a", Content: "a"}}, []gitserver.File{{Path: "apps/a", Content: "A"}},
+			map[string]string{"apps/a": "-", "services/a": "A"}, nil,
+		},
+		"changed here, moved there": {
+			[]gitserver.File{{Path: "poem", Content: "short"}}, []gitserver.File{{Path: "poem", Delete: true}, {Path: "apps/c/poem", Content: poem}},
+			map[string]string{"poem": "-", "apps/c/poem": "short"}, nil,
+		},
+		"moved here, deleted there": {
+			[]gitserver.File{{Path: "keep", Delete: true}, {Path: "kept", Content: "k"}, {Path: "x", Content: "k2"}}, []gitserver.File{{Path: "poem", Delete: true}},
+			map[string]string{"keep": "-", "kept": "k", "x": "k2", "poem": "-"}, nil,
+		},
+		"moved here, moved elsewhere there": {
+			[]gitserver.File{{Path: "keep", Delete: true}, {Path: "kept", Content: "k"}}, []gitserver.File{{Path: "keep", Delete: true}, {Path: "held", Content: "k"}},
+			map[string]string{"keep": "-", "kept": "k", "held": "k"}, []string{"held", "kept"},
+		},
+		"moved to one place": {
+			[]gitserver.File{{Path: "keep", Delete: true}, {Path: "kept", Content: "k"}}, []gitserver.File{{Path: "keep", Delete: true}, {Path: "kept", Content: "k"}},
+			map[string]string{"keep": "-", "kept": "k"}, nil,
+		},
+		"moved here, deleted with its directory there": {
+			[]gitserver.File{{Path: "apps", Delete: true}, {Path: "services/a", Content: "a"}}, []gitserver.File{{Path: "apps", Delete: true}},
+			map[string]string{"apps/a": "-", "apps/b": "-", "services/a": "a"}, []string{"services/a"},
+		},
 		"all deleted": {
 			[]gitserver.File{{Path: "apps", Delete: true}, {Path: "keep", Delete: true}}, []gitserver.File{{Path: "poem", Delete: true}},
 			map[string]string{"apps/a": "-", "apps/b": "-", "keep": "-", "poem": "-"}, nil,
@@ -83,8 +107,12 @@ func TestMergesThreeWays(t *testing.T) {
 					delete(want, p)
 				}
 			}
-			equal(t, c.conflicts, conflicts)
+			equal(t, c.conflicts, append([]string(nil), conflicts...))
 			equal(t, want, contents(t, tree))
+			said, err := k.Git(t.Context(), nil, "merge-tree", "--write-tree", ours, theirs)
+			if (err == nil) != (len(conflicts) == 0) || err == nil && said != string(tree.root.hash()) {
+				t.Errorf("git says %s, %v; we have %s", said, err, tree.root.hash())
+			}
 		})
 	}
 }
@@ -161,6 +189,67 @@ func TestHistoryIsComparedAsGitDoes(t *testing.T) {
 				t.Errorf("base of %s and %s: %s, %v, want one of %v", a, b, base, err, all)
 			}
 		}
+	}
+}
+
+// TestTreesAreMergedAsGitDoes compares random merges with git merge-tree: what we call clean must be clean there, too, with
+// the same tree. Git may merge more, because it guesses renames of changed files.
+func TestTreesAreMergedAsGitDoes(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, gitserver.Options{})
+	random := rand.New(rand.NewPCG(5, 6))
+	text := func(i int) string {
+		var b strings.Builder
+		for line := range 8 {
+			fmt.Fprintf(&b, "file %d line %d\n", i, line)
+		}
+		return b.String()
+	}
+	start := map[string]string{}
+	var paths []string
+	for i := range 12 {
+		p := fmt.Sprintf("d%d/e%d/f%d", i%2, i%3, i)
+		paths, start[p] = append(paths, p), text(i)
+	}
+	fork := k.Commit("main", start)
+	edit := func() []gitserver.File {
+		var out []gitserver.File
+		for i := range 3 + random.IntN(3) {
+			p := paths[random.IntN(len(paths))]
+			if slices.ContainsFunc(out, func(f gitserver.File) bool { return f.Path == p }) {
+				continue
+			}
+			switch random.IntN(5) {
+			case 0:
+				out = append(out, gitserver.File{Path: p, Delete: true})
+			case 1:
+				out = append(out, gitserver.File{Path: p, Delete: true}, gitserver.File{Path: fmt.Sprintf("moved%d/%d", random.IntN(9), i), Content: start[p]})
+			case 2:
+				out = append(out, gitserver.File{Path: fmt.Sprintf("d0/new%d", random.IntN(3)), Content: fmt.Sprint(random.IntN(2))})
+			default:
+				line := fmt.Sprintf("line %d", random.IntN(8))
+				out = append(out, gitserver.File{Path: p, Content: strings.Replace(start[p], line, "changed", 1)})
+			}
+		}
+		return out
+	}
+	clean, more := 0, 0
+	for range 40 {
+		ours, theirs := k.CommitOn("main", []string{fork}, edit()...), k.CommitOn("work", []string{fork}, edit()...)
+		tree, conflicts := k.merge(ours, theirs)
+		said, err := k.Git(t.Context(), nil, "merge-tree", "--write-tree", ours, theirs)
+		switch {
+		case len(conflicts) == 0 && (err != nil || said != string(tree.root.hash())):
+			t.Errorf("git merge-tree %s %s says %s, %v", ours, theirs, said, err)
+		case len(conflicts) == 0:
+			clean++
+		case err == nil:
+			more++
+		}
+	}
+	t.Logf("%d clean, %d that only Git merges", clean, more)
+	if clean < 10 {
+		t.Error("the test proves little")
 	}
 }
 
