@@ -20,18 +20,15 @@ var forbidden = []string{
 	"genSignedCertWithKey", "buildCustomCert", "derivePassword", "bcrypt", "htpasswd", "encryptAES", "decryptAES",
 }
 
-// random are the functions that draw from the seed; they are bound anew for each evaluation.
-var random = []string{"randAlphaNum", "randAlpha", "randAscii", "randNumeric", "randBytes", "randInt", "uuidv4", "shuffle"}
-
-// functions returns what templates may call, without the random functions' meaning.
-func functions() template.FuncMap {
+// functions returns what templates may call; random ones draw from the source.
+func functions(random *source) template.FuncMap {
 	all := sprig.TxtFuncMap()
 	for _, name := range forbidden {
 		delete(all, name)
 	}
 	all["encodeSecretRef"] = SecretRef
 	all["keys"], all["values"] = sortedKeys, sortedValues
-	maps.Copy(all, (&source{}).functions())
+	maps.Copy(all, random.functions())
 	return all
 }
 

@@ -13,9 +13,9 @@ type source struct {
 	generated []string
 }
 
-// newSource makes a source whose values depend on the seed alone. ChaCha8 is a stream cipher: who knows values but not
-// the seed cannot tell others.
-func newSource(seed [32]byte) *source { return &source{stream: rand.NewChaCha8(seed)} }
+// start begins anew with values that depend on the seed alone. ChaCha8 is a stream cipher: who knows values but not the
+// seed cannot tell others.
+func (s *source) start(seed [32]byte) { s.stream, s.generated = rand.NewChaCha8(seed), nil }
 
 const (
 	letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

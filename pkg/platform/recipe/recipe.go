@@ -7,8 +7,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"text/template"
-	"text/template/parse"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -18,11 +18,13 @@ type Sections struct {
 	Init, State, Shared, Outputs, Manifests string
 }
 
-// Recipe is a compiled template provisioner. It is immutable and safe for concurrent use.
+// Recipe is a compiled template provisioner. It is safe for concurrent use.
 type Recipe struct {
 	set *template.Template
-	// draws says that a random function is called, so that they have to be bound for each evaluation.
-	draws bool
+	// random is what the templates' random functions draw from; mu lets one evaluation have it at a time, which costs less
+	// than a copy of the templates for each.
+	mu     sync.Mutex
+	random *source
 	// UsesServices says that the templates look at the services of other workloads: the result changes with them.
 	UsesServices bool
 	// Sharing says that the templates keep state that all resources of an environment share.
@@ -87,7 +89,8 @@ var errTooLong = fmt.Errorf("renders more than %d bytes", outputLimit)
 // Compile parses the sections. A section that is not a template, or calls a function that does not exist here, is an
 // [*Error].
 func Compile(s Sections) (*Recipe, error) {
-	r := &Recipe{set: template.New("").Funcs(functions()), Sharing: s.Shared != ""}
+	r := &Recipe{random: &source{}, Sharing: s.Shared != ""}
+	r.set = template.New("").Funcs(functions(r.random))
 	for _, section := range []struct{ name, text string }{
 		{"init", s.Init}, {"state", s.State}, {"shared", s.Shared}, {"outputs", s.Outputs}, {"manifests", s.Manifests},
 	} {
@@ -98,19 +101,10 @@ func Compile(s Sections) (*Recipe, error) {
 		if err != nil {
 			return nil, &Error{section.name, err}
 		}
-		r.inspect(t.Root)
+		// The printed form of a tree names every field in it; a name inside a string costs a little speed only.
+		r.UsesServices = r.UsesServices || strings.Contains(t.Root.String(), ".WorkloadServices")
 	}
 	return r, nil
-}
-
-// inspect looks for what the templates use.
-func (r *Recipe) inspect(root parse.Node) {
-	// The printed form of a tree names every function and field in it; a name inside a string costs a little speed only.
-	text := root.String()
-	for _, name := range random {
-		r.draws = r.draws || strings.Contains(text, name)
-	}
-	r.UsesServices = r.UsesServices || strings.Contains(text, ".WorkloadServices")
 }
 
 // Run evaluates the sections in the order init, state, shared, outputs, manifests. Values in the input's Params,
@@ -128,14 +122,9 @@ func (r *Recipe) Run(in Input) (*Result, error) {
 }
 
 func (r *Recipe) run(in Input) (*Result, error) {
-	set, random := r.set, newSource(in.Seed)
-	if r.draws {
-		clone, err := set.Clone()
-		if err != nil {
-			return nil, err
-		}
-		set = clone.Funcs(random.functions())
-	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.random.start(in.Seed)
 	result := &Result{}
 	in.State, in.Shared = orEmpty(in.State), orEmpty(in.Shared)
 	in.Params, in.Metadata = orEmpty(in.Params), orEmpty(in.Metadata)
@@ -151,14 +140,14 @@ func (r *Recipe) run(in Input) (*Result, error) {
 		{"manifests", &result.Manifests, func() {}},
 	}
 	for _, step := range steps {
-		if t := set.Lookup(step.section); t != nil {
+		if t := r.set.Lookup(step.section); t != nil {
 			if err := render(t, in, step.into); err != nil {
 				return nil, &Error{step.section, err}
 			}
 		}
 		step.then()
 	}
-	result.Generated = random.generated
+	result.Generated = r.random.generated
 	return result, nil
 }
 
