@@ -31,6 +31,8 @@ const (
 	bodyLimit = 5 << 20
 	// nameLimit is the longest name of a repository, in bytes: forges allow 40 for the owner and 100 for the name.
 	nameLimit = 300
+	// eventLimit and deliveryLimit bound what is stored of the headers, in bytes: events are words, ids are UUIDs.
+	eventLimit, deliveryLimit = 100, 200
 	// answerTimeout bounds the work for one delivery: Gitea gives up after 5 s and does not try again.
 	answerTimeout = 4 * time.Second
 	// retention is how long deliveries are remembered, so that a redelivery is known.
@@ -68,12 +70,16 @@ func (rc *Receiver) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{rc.received}
 }
 
-// headers are the names of the headers that a kind of forge sends.
-type headers struct{ event, delivery, signature, prefix string }
+// headers are the names of the headers that a kind of forge sends, and what stands before the signature.
+type headers struct {
+	event, delivery, signature, prefix string
+	// signsContent says that the signature of a form covers the JSON in it and not the body as it was sent.
+	signsContent bool
+}
 
 var headersOf = map[string]headers{
-	"gitea":  {"X-Gitea-Event", "X-Gitea-Delivery", "X-Gitea-Signature", ""},
-	"github": {"X-GitHub-Event", "X-GitHub-Delivery", "X-Hub-Signature-256", "sha256="},
+	"gitea":  {"X-Gitea-Event", "X-Gitea-Delivery", "X-Gitea-Signature", "", true},
+	"github": {"X-GitHub-Event", "X-GitHub-Delivery", "X-Hub-Signature-256", "sha256=", false},
 }
 
 // wakes are the events after which a repository is looked at; others are authentic and need nothing.
@@ -112,7 +118,7 @@ func (rc *Receiver) receive(w http.ResponseWriter, r *http.Request, name string)
 	}
 	h := headersOf[hook.Kind]
 	event, delivery := r.Header.Get(h.event), r.Header.Get(h.delivery)
-	if event == "" || delivery == "" || len(delivery) > 200 || len(event) > 100 {
+	if !isWord(event, eventLimit) || !isWord(delivery, deliveryLimit) {
 		return "headers", http.StatusBadRequest, fault.New(fault.HookEvent, "the headers %s and %s are needed", h.event, h.delivery)
 	}
 	deadline := time.Now().Add(answerTimeout)
@@ -124,10 +130,18 @@ func (rc *Receiver) receive(w http.ResponseWriter, r *http.Request, name string)
 	if err != nil {
 		return "body", http.StatusBadRequest, fault.New(fault.HookPayload, "the body could not be read: %w", err)
 	}
-	if !signed(hook.Secret, body, strings.TrimPrefix(r.Header.Get(h.signature), h.prefix)) {
+	content, err := contentOf(r.Header.Get("Content-Type"), body)
+	if err != nil {
+		return "payload", http.StatusBadRequest, err
+	}
+	covered := body
+	if h.signsContent {
+		covered = content
+	}
+	if !signed(hook.Secret, covered, strings.TrimPrefix(r.Header.Get(h.signature), h.prefix)) {
 		return "signature", http.StatusUnauthorized, fault.New(fault.HookSignature, "the header %s does not fit the body", h.signature)
 	}
-	repository, err := parse(r.Header.Get("Content-Type"), body)
+	repository, err := parse(content)
 	if err != nil {
 		return "payload", http.StatusBadRequest, err
 	}
@@ -185,21 +199,40 @@ type payload struct {
 	} `json:"repository"`
 }
 
-// parse returns the repository that a delivery is about, "" if it is about none.
-func parse(contentType string, body []byte) (string, error) {
-	if kind, _, err := mime.ParseMediaType(contentType); err == nil && kind == "application/x-www-form-urlencoded" {
-		form, err := url.ParseQuery(string(body))
-		if err != nil {
-			return "", fault.New(fault.HookPayload, "the body is not a form: %w", err)
-		}
-		body = []byte(form.Get("payload"))
+// contentOf returns the JSON of a body, which forges send as it is or as a field of a form.
+func contentOf(contentType string, body []byte) ([]byte, error) {
+	if kind, _, err := mime.ParseMediaType(contentType); err != nil || kind != "application/x-www-form-urlencoded" {
+		return body, nil
 	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, fault.New(fault.HookPayload, "the body is not a form: %w", err)
+	}
+	return []byte(form.Get("payload")), nil
+}
+
+// parse returns the repository that a delivery is about, "" if it is about none.
+func parse(content []byte) (string, error) {
 	var p payload
-	if err := json.Unmarshal(body, &p); err != nil {
+	if err := json.Unmarshal(content, &p); err != nil {
 		return "", fault.New(fault.HookPayload, "the body is not the JSON of a webhook: %w", err)
 	}
-	if len(p.Repository.FullName) > nameLimit {
-		return "", fault.New(fault.HookPayload, "the name of the repository is longer than %d bytes", nameLimit)
+	if name := p.Repository.FullName; name != "" && !isWord(name, nameLimit) {
+		return "", fault.New(fault.HookPayload, "the name of the repository is longer than %d bytes or has characters that names do not have", nameLimit)
 	}
 	return p.Repository.FullName, nil
+}
+
+// isWord says that s can be stored and shown: not empty, not longer than limit, visible ASCII only, as the names and
+// identifiers of forges are.
+func isWord(s string, limit int) bool {
+	if s == "" || len(s) > limit {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

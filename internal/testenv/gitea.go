@@ -161,12 +161,23 @@ func (g *GiteaServer) Fork(t testing.TB, r Repo, as Account) Repo {
 // reconciler wants.
 func (g *GiteaServer) AddHook(t testing.TB, r Repo, address, secret string, events ...string) {
 	t.Helper()
+	g.addHook(t, r, address, secret, "json", events)
+}
+
+// AddFormHook is [GiteaServer.AddHook] with bodies that are forms, which is what people get who do not look.
+func (g *GiteaServer) AddFormHook(t testing.TB, r Repo, address, secret string, events ...string) {
+	t.Helper()
+	g.addHook(t, r, address, secret, "form", events)
+}
+
+func (g *GiteaServer) addHook(t testing.TB, r Repo, address, secret, contentType string, events []string) {
+	t.Helper()
 	if len(events) == 0 {
 		events = []string{"push", "delete", "pull_request", "pull_request_sync", "pull_request_comment"}
 	}
 	must(t, g.call(t.Context(), g.Admin, http.MethodPost, r.api("/hooks"), map[string]any{
 		"type": "gitea", "active": true, "events": events,
-		"config": map[string]string{"url": address, "secret": secret, "content_type": "json"},
+		"config": map[string]string{"url": address, "secret": secret, "content_type": contentType},
 	}, nil))
 }
 
