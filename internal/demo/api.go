@@ -93,8 +93,14 @@ func (d *demo) login(ctx context.Context) error {
 			err = os.WriteFile(d.path("token"), text, 0o600)
 		}
 	}
+	if err != nil {
+		return err
+	}
 	d.api.token = strings.TrimSpace(string(text))
-	return err
+	// What a shell needs to go on by hand.
+	env := fmt.Sprintf("export RECONCILER_SERVER=%s RECONCILER_TOKEN=%s DEMO_REPOSITORY=http://%s/%s.git DEMO_TARGET=%s\n",
+		d.api.base, d.api.token, d.state.Git, repository, d.target())
+	return os.WriteFile(d.path("env"), []byte(env), 0o600)
 }
 
 func (d *demo) newestPlan(ctx context.Context) (string, error) {

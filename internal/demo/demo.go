@@ -188,8 +188,8 @@ func (d *demo) end(ctx context.Context, took time.Duration) error {
 	d.say("                        (works once, for 10 minutes)")
 	d.say("  The manifests:        %s", d.target())
 	d.say("  The repository:       git clone http://%s/%s.git", d.state.Git, repository)
-	d.say("\nLook around with the CLI:\n")
-	d.say("  export RECONCILER_SERVER=%s RECONCILER_TOKEN=$(cat %s)", d.api.base, d.path("token"))
+	d.say("\nLook around with the CLI (docs/tutorial.md goes on from here):\n")
+	d.say("  . %s", d.path("env"))
 	d.say("  %s apps", d.Binary)
 	if !d.Exit {
 		d.say("\nPush to the repository and watch what happens. Ctrl-C stops; `rm -r %s` forgets everything.", d.Dir)
