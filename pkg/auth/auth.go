@@ -42,9 +42,10 @@ type Principal struct {
 	Scopes  []Scope
 }
 
-// May says whether the principal has a scope or one that includes it.
+// May says whether the principal has a scope or one that includes it. Nobody has a scope that does not exist.
 func (p Principal) May(s Scope) bool {
-	return slices.ContainsFunc(p.Scopes, func(have Scope) bool { return slices.Index(ranks, have) >= slices.Index(ranks, s) })
+	needed := slices.Index(ranks, s)
+	return needed >= 0 && slices.ContainsFunc(p.Scopes, func(have Scope) bool { return slices.Index(ranks, have) >= needed })
 }
 
 // Token is a token as people see it: never its value.
@@ -59,19 +60,30 @@ type Token struct {
 }
 
 const (
-	tokenColumns   = `id, name, scopes, created_at, expires_at, used_at, revoked_at`
-	sqlInsertToken = `INSERT INTO tokens (name, hash, scopes, expires_at) VALUES ($1, $2, $3, $4)
-ON CONFLICT (name) DO UPDATE SET hash = $2, scopes = $3, expires_at = $4, created_at = now(), used_at = NULL, revoked_at = NULL
-WHERE tokens.revoked_at IS NOT NULL OR tokens.expires_at < now() RETURNING id`
-	sqlTokens      = `SELECT ` + tokenColumns + ` FROM tokens ORDER BY name`
-	sqlRevoke      = `UPDATE tokens SET revoked_at = now() WHERE name = $1 AND revoked_at IS NULL`
-	sqlByHash      = `SELECT ` + tokenColumns + ` FROM tokens WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())`
-	sqlUsed        = `UPDATE tokens SET used_at = now() WHERE id = $1 AND (used_at IS NULL OR used_at < now() - interval '1 minute')`
-	sqlOpenSession = `INSERT INTO sessions (hash, token, once, expires_at) VALUES ($1, $2, $3, now() + make_interval(secs => $4))`
-	sqlBySession   = `SELECT t.id, t.name, t.scopes, t.created_at, t.expires_at, t.used_at, t.revoked_at FROM sessions s JOIN tokens t ON t.id = s.token
+	tokenColumns = `id, name, scopes, created_at, expires_at, used_at, revoked_at`
+	// $4 is the lifetime in seconds, 0 for none. A name that is used again keeps its row, which must not bring the sessions
+	// of the old token back to life.
+	sqlInsertToken = `WITH made AS (
+	INSERT INTO tokens (name, hash, scopes, expires_at) VALUES ($1, $2, $3, CASE WHEN $4 > 0 THEN now() + make_interval(secs => $4) END)
+	ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, scopes = excluded.scopes, expires_at = excluded.expires_at,
+		created_at = now(), used_at = NULL, revoked_at = NULL
+	WHERE tokens.revoked_at IS NOT NULL OR tokens.expires_at <= now() RETURNING id),
+gone AS (DELETE FROM sessions WHERE token IN (SELECT id FROM made))
+SELECT id FROM made`
+	sqlTokens = `SELECT ` + tokenColumns + ` FROM tokens ORDER BY name`
+	sqlRevoke = `WITH ended AS (UPDATE tokens SET revoked_at = now() WHERE name = $1 AND revoked_at IS NULL RETURNING id),
+gone AS (DELETE FROM sessions WHERE token IN (SELECT id FROM ended))
+SELECT id FROM ended`
+	sqlByHash = `SELECT ` + tokenColumns + ` FROM tokens WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())`
+	sqlUsed   = `UPDATE tokens SET used_at = now() WHERE id = $1 AND (used_at IS NULL OR used_at < now() - interval '1 minute')`
+	// What has expired is cleared away where something is added.
+	sqlOpenSession = `WITH old AS (DELETE FROM sessions WHERE expires_at <= now())
+INSERT INTO sessions (hash, token, once, expires_at) VALUES ($1, $2, $3, now() + make_interval(secs => $4))`
+	sqlBySession = `SELECT t.id, t.name, t.scopes, t.created_at, t.expires_at, t.used_at, t.revoked_at FROM sessions s JOIN tokens t ON t.id = s.token
 WHERE s.hash = $1 AND NOT s.once AND s.expires_at > now() AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now())`
-	sqlUseOnce      = `DELETE FROM sessions WHERE hash = $1 AND once AND expires_at > now() RETURNING token`
-	sqlCloseSession = `DELETE FROM sessions WHERE hash = $1 OR expires_at < now()`
+	sqlUseOnce = `DELETE FROM sessions s USING tokens t WHERE s.hash = $1 AND s.once AND s.expires_at > now()
+AND t.id = s.token AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now()) RETURNING t.id`
+	sqlCloseSession = `DELETE FROM sessions WHERE hash = $1`
 )
 
 const (
@@ -88,18 +100,17 @@ func CreateToken(ctx context.Context, db postgres.Querier, name string, scopes [
 	if name == "" || len(scopes) == 0 {
 		return "", fault.New(fault.TokenInvalid, "a token needs a name and at least one scope")
 	}
+	if lifetime < 0 {
+		return "", fault.New(fault.TokenInvalid, "a token cannot have expired before it is made")
+	}
 	for _, s := range scopes {
 		if !slices.Contains(ranks, s) {
 			return "", fault.New(fault.TokenInvalid, "there is no scope %q", s).Do("The scopes are read, deploy and admin.")
 		}
 	}
-	var expires *time.Time
-	if lifetime > 0 {
-		expires = new(time.Now().Add(lifetime))
-	}
 	value := random()
 	var id int64
-	err := db.QueryRow(ctx, sqlInsertToken, name, hash(value), scopes, expires).Scan(&id)
+	err := db.QueryRow(ctx, sqlInsertToken, name, hash(value), scopes, lifetime.Seconds()).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", fault.New(fault.TokenInvalid, "there is a token %q already", name).Do("Choose another name, or revoke it first: reconciler token revoke %s.", name)
 	}
@@ -120,8 +131,9 @@ func Tokens(ctx context.Context, db postgres.Querier) ([]Token, error) {
 
 // RevokeToken ends a token and all its sessions.
 func RevokeToken(ctx context.Context, db postgres.Querier, name string) error {
-	tag, err := db.Exec(ctx, sqlRevoke, name)
-	if err == nil && tag.RowsAffected() == 0 {
+	var id int64
+	err := db.QueryRow(ctx, sqlRevoke, name).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
 		return fault.New(fault.TokenInvalid, "there is no token %q", name)
 	}
 	if err != nil {
