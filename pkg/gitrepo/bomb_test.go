@@ -80,7 +80,7 @@ func deflate(t testing.TB, data []byte) []byte {
 
 // TestBombCostsLittleMemory does not run beside others, because it counts what the process allocates.
 func TestBombCostsLittleMemory(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() || raced {
 		t.Skip("half a gigabyte of zeros")
 	}
 	for _, name := range []string{"modern", "without filter"} {

@@ -122,6 +122,13 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // metadataAddresses answer virtual machines with credentials and are not link-local: AWS over IPv6, Alibaba, Oracle, Azure.
 const metadataAddresses = "fd00:ec2::254 fd20:ce::254 100.100.100.200 192.0.0.192 168.63.129.16"
 
+var (
+	// nat64 addresses lead to the IPv4 address in their last four bytes (RFC 6052).
+	nat64 = netip.MustParsePrefix("64:ff9b::/96")
+	// carrier is the shared space of providers (RFC 6598), in which clouds put networks of their customers.
+	carrier = netip.MustParsePrefix("100.64.0.0/10")
+)
+
 // checkAddress refuses addresses that no Git server has. It sees what a name resolved to, so no name can trick it.
 func checkAddress(address string, denyPrivate bool) error {
 	at, err := netip.ParseAddrPort(address)
@@ -129,10 +136,14 @@ func checkAddress(address string, denyPrivate bool) error {
 		return fault.New(fault.GitAddressRefused, "%.60q is not an address", address)
 	}
 	ip := at.Addr().WithZone("").Unmap()
+	if nat64.Contains(ip) {
+		bytes := ip.As16()
+		ip = netip.AddrFrom4([4]byte(bytes[12:]))
+	}
 	switch {
 	case ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified():
 		return fault.New(fault.GitAddressRefused, "%s is a link-local or otherwise special address", ip)
-	case denyPrivate && (ip.IsLoopback() || ip.IsPrivate()):
+	case denyPrivate && (ip.IsLoopback() || ip.IsPrivate() || carrier.Contains(ip)):
 		return fault.New(fault.GitAddressRefused, "%s is in a private network", ip)
 	}
 	for m := range strings.FieldsSeq(metadataAddresses) {

@@ -205,6 +205,7 @@ func TestAddressesThatNoGitServerHasAreNotDialled(t *testing.T) {
 		"[::ffff:169.254.169.254]:80": {true, true}, "0.0.0.0:80": {true, true}, "[::]:80": {true, true}, "224.0.0.1:80": {true, true},
 		"127.0.0.1:80": {false, true}, "[::1]:80": {false, true}, "10.1.2.3:22": {false, true}, "192.168.1.1:80": {false, true}, "[fd12::1]:80": {false, true},
 		"140.82.121.4:443": {false, false}, "[2606:50c0:8000::153]:443": {false, false}, "nonsense": {true, true},
+		"[64:ff9b::a9fe:a9fe]:80": {true, true}, "[64:ff9b::8c52:7904]:80": {false, false}, "100.64.1.1:80": {false, true},
 	} {
 		got := [2]bool{checkAddress(address, false) != nil, checkAddress(address, true) != nil}
 		equal(t, want, got)

@@ -96,6 +96,9 @@ func TestDeltaBombsAreLeftOut(t *testing.T) {
 
 // TestBasesHeldAtOnceAreBounded builds a chain in which every base has deltas that are still to be resolved.
 func TestBasesHeldAtOnceAreBounded(t *testing.T) {
+	if raced {
+		t.Skip("hundreds of megabytes are put together")
+	}
 	t.Parallel()
 	last := object{kindBlob, bytes.Repeat([]byte("x"), 1<<20)}
 	entries := [][]byte{whole(t, kindBlob, last.data)}
