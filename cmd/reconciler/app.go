@@ -98,10 +98,7 @@ func newApp(ctx context.Context, cfg *config) (a *app, err error) {
 	if a.pool, a.embedded, err = database(ctx, cfg, a.log); err != nil {
 		return nil, err
 	}
-	if err := a.wire(keys, redactor); err != nil {
-		a.close()
-		return nil, err
-	}
+	a.wire(keys, redactor)
 	return a, nil
 }
 
@@ -148,7 +145,7 @@ func (a *app) forges() map[string]forge.Forge {
 }
 
 // wire makes the rooms and joins them.
-func (a *app) wire(keys *secret.Keyring, redactor *secret.Redactor) error {
+func (a *app) wire(keys *secret.Keyring, redactor *secret.Redactor) {
 	cfg, tracer := a.cfg, otel.Tracer("reconciler")
 	forges := a.forges()
 	forgeOf := func(name string) (forge.Forge, error) {
@@ -212,7 +209,6 @@ func (a *app) wire(keys *secret.Keyring, redactor *secret.Redactor) error {
 	}
 	a.handlers(r)
 	a.serve(plans, runs, versions)
-	return nil
 }
 
 func (a *app) hooks() map[string]webhooks.Hook {

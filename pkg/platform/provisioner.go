@@ -62,8 +62,9 @@ func (p *Provisioner) StaticOutputs() (map[string]any, error) {
 	values, _ := p.Outputs.(map[string]any)
 	out := make(map[string]any, len(values))
 	for name, value := range values {
-		ref, isRef := value.(map[string]any)
-		if ref, isRef = ref["secretRef"].(map[string]any); !isRef {
+		outer, _ := value.(map[string]any)
+		ref, isRef := outer["secretRef"].(map[string]any)
+		if !isRef {
 			out[name] = value
 			continue
 		}

@@ -59,7 +59,7 @@ func (r *Reconciler) evaluate(ctx context.Context, db postgres.Querier, repo git
 		return nil, err
 	}
 	v.match(docs, all)
-	services, err := r.services(ctx, db, v, all)
+	services, err := r.services(ctx, db, v)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (v *view) match(docs []document, all []planner.Application) {
 }
 
 // services returns how all workloads of the environment are reached once the tree is applied.
-func (r *Reconciler) services(ctx context.Context, db postgres.Querier, v *view, all []planner.Application) (map[string]recipe.Service, error) {
+func (r *Reconciler) services(ctx context.Context, db postgres.Querier, v *view) (map[string]recipe.Service, error) {
 	services, err := r.Planner.Services(ctx, db, v.environment.Name)
 	if err != nil {
 		return nil, err

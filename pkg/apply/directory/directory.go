@@ -89,7 +89,7 @@ func write(path string, f apply.File) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer os.Remove(temporary.Name()) // gone after the rename
+	defer func() { _ = os.Remove(temporary.Name()) }() // gone after the rename
 	_, err = temporary.Write(f.Content)
 	err = errors.Join(err, temporary.Chmod(mode), temporary.Sync(), temporary.Close())
 	if err != nil {

@@ -135,11 +135,12 @@ func (r *renderer) resources(c *score.Container) corev1.ResourceRequirements {
 		}
 		// A default must not contradict what the file says: it gives way.
 		said := map[corev1.ResourceName]string{corev1.ResourceCPU: requests.CPU, corev1.ResourceMemory: requests.Memory}
-		if said[name] == "" {
+		switch {
+		case said[name] == "":
 			out.Requests[name] = limit
-		} else if r.limitSaid(c, name) {
+		case r.limitSaid(c, name):
 			r.bad(fault.RenderResources, c.At, "container %s requests %s of %s, more than its limit of %s", c.Name, &request, name, &limit)
-		} else {
+		default:
 			out.Limits[name] = request
 		}
 	}
