@@ -317,6 +317,14 @@ func (g *GiteaServer) DeleteComment(t testing.TB, r Repo, id int64) {
 	must(t, g.call(t.Context(), g.Admin, http.MethodDelete, r.api(fmt.Sprintf("/issues/comments/%d", id)), nil, nil))
 }
 
+// RenderComment returns the HTML that Gitea makes of a comment's Markdown in a repository.
+func (g *GiteaServer) RenderComment(t testing.TB, r Repo, text string) string {
+	t.Helper()
+	html, err := g.ask(t.Context(), g.Admin, http.MethodPost, "/markdown", map[string]any{"Text": text, "Mode": "comment", "Context": "/" + r.FullName()})
+	must(t, err)
+	return string(html)
+}
+
 // OpenPullAs opens a pull request as an account.
 func (g *GiteaServer) OpenPullAs(t testing.TB, r Repo, as Account, head, base, title string) PullRequest {
 	t.Helper()
@@ -337,19 +345,31 @@ type GiteaError struct {
 // Error returns the call, the status and the answer.
 func (e *GiteaError) Error() string { return fmt.Sprintf("%s: HTTP %d: %s", e.Act, e.Status, e.Body) }
 
-// call calls the API with a token, or with a password where there is no token yet.
+// call calls the API and reads the answer into out, unless that is nil.
 func (g *GiteaServer) call(ctx context.Context, as Account, method, path string, in, out any) error {
+	answer, err := g.ask(ctx, as, method, path, in)
+	if err != nil || out == nil {
+		return err
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("read the answer of %s: %w", path, err)
+	}
+	return nil
+}
+
+// ask calls the API with a token, or with a password where there is no token yet, and returns the answer.
+func (g *GiteaServer) ask(ctx context.Context, as Account, method, path string, in any) ([]byte, error) {
 	var body io.Reader
 	if in != nil {
 		text, err := json.Marshal(in)
 		if err != nil {
-			return fmt.Errorf("write the body for %s: %w", path, err)
+			return nil, fmt.Errorf("write the body for %s: %w", path, err)
 		}
 		body = bytes.NewReader(text)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, g.URL+"/api/v1"+path, body)
 	if err != nil {
-		return fmt.Errorf("make a request to %s: %w", path, err)
+		return nil, fmt.Errorf("make a request to %s: %w", path, err)
 	}
 	request.Header.Set("Content-Type", "application/json")
 	if as.Token != "" {
@@ -359,22 +379,16 @@ func (g *GiteaServer) call(ctx context.Context, as Account, method, path string,
 	}
 	response, err := giteaServer.client.Do(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	answer, err := io.ReadAll(response.Body)
 	if err := errors.Join(err, response.Body.Close()); err != nil {
-		return fmt.Errorf("read the answer of %s: %w", path, err)
+		return nil, fmt.Errorf("read the answer of %s: %w", path, err)
 	}
 	if response.StatusCode >= http.StatusBadRequest {
-		return &GiteaError{Act: method + " " + path, Status: response.StatusCode, Body: string(answer)}
+		return nil, &GiteaError{Act: method + " " + path, Status: response.StatusCode, Body: string(answer)}
 	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("read the answer of %s: %w", path, err)
-	}
-	return nil
+	return answer, nil
 }
 
 // unique returns a name that no other test has.

@@ -91,8 +91,8 @@ func TestTokenNeedsANameAndKnownScopes(t *testing.T) {
 	t.Parallel()
 	db := testenv.Pool(t)
 	for what, try := range map[string]func() (string, error){
-		"no name":       func() (string, error) { return auth.CreateToken(t.Context(), db, "", []auth.Scope{auth.Read}, 0) },
-		"no scope":      func() (string, error) { return auth.CreateToken(t.Context(), db, "a", nil, 0) },
+		"no name":  func() (string, error) { return auth.CreateToken(t.Context(), db, "", []auth.Scope{auth.Read}, 0) },
+		"no scope": func() (string, error) { return auth.CreateToken(t.Context(), db, "a", nil, 0) },
 		"past lifetime": func() (string, error) {
 			return auth.CreateToken(t.Context(), db, "a", []auth.Scope{auth.Read}, -time.Hour)
 		},
