@@ -1,14 +1,11 @@
 package testenv
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -181,19 +178,14 @@ func (g *GiteaServer) addHook(t testing.TB, r Repo, address, secret, contentType
 	}, nil))
 }
 
-// Commit makes a commit and returns its id.
+// Commit makes a commit as the administrator and returns its id.
 func (g *GiteaServer) Commit(t testing.TB, r Repo, c Change) string {
 	t.Helper()
-	return g.commitAs(t, r, g.Admin, c)
+	return g.CommitAs(t, r, g.Admin, c)
 }
 
 // CommitAs makes a commit as an account and returns its id.
 func (g *GiteaServer) CommitAs(t testing.TB, r Repo, as Account, c Change) string {
-	t.Helper()
-	return g.commitAs(t, r, as, c)
-}
-
-func (g *GiteaServer) commitAs(t testing.TB, r Repo, as Account, c Change) string {
 	t.Helper()
 	branch := c.Branch
 	if branch == "" {
@@ -335,62 +327,6 @@ func (g *GiteaServer) OpenPullAs(t testing.TB, r Repo, as Account, head, base, t
 
 func (r Repo) api(path string) string { return "/repos/" + r.FullName() + path }
 
-// GiteaError is an answer of Gitea's API that says no.
-type GiteaError struct {
-	Act    string
-	Status int
-	Body   string
-}
-
-// Error returns the call, the status and the answer.
-func (e *GiteaError) Error() string { return fmt.Sprintf("%s: HTTP %d: %s", e.Act, e.Status, e.Body) }
-
-// call calls the API and reads the answer into out, unless that is nil.
-func (g *GiteaServer) call(ctx context.Context, as Account, method, path string, in, out any) error {
-	answer, err := g.ask(ctx, as, method, path, in)
-	if err != nil || out == nil {
-		return err
-	}
-	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("read the answer of %s: %w", path, err)
-	}
-	return nil
-}
-
-// ask calls the API with a token, or with a password where there is no token yet, and returns the answer.
-func (g *GiteaServer) ask(ctx context.Context, as Account, method, path string, in any) ([]byte, error) {
-	var body io.Reader
-	if in != nil {
-		text, err := json.Marshal(in)
-		if err != nil {
-			return nil, fmt.Errorf("write the body for %s: %w", path, err)
-		}
-		body = bytes.NewReader(text)
-	}
-	request, err := http.NewRequestWithContext(ctx, method, g.URL+"/api/v1"+path, body)
-	if err != nil {
-		return nil, fmt.Errorf("make a request to %s: %w", path, err)
-	}
-	request.Header.Set("Content-Type", "application/json")
-	if as.Token != "" {
-		request.Header.Set("Authorization", "token "+as.Token)
-	} else {
-		request.SetBasicAuth(as.Login, as.password)
-	}
-	response, err := giteaServer.client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := io.ReadAll(response.Body)
-	if err := errors.Join(err, response.Body.Close()); err != nil {
-		return nil, fmt.Errorf("read the answer of %s: %w", path, err)
-	}
-	if response.StatusCode >= http.StatusBadRequest {
-		return nil, &GiteaError{Act: method + " " + path, Status: response.StatusCode, Body: string(answer)}
-	}
-	return answer, nil
-}
-
 // unique returns a name that no other test has.
 func unique(kind string) string { return fmt.Sprintf("%s-%d", kind, giteaServer.count.Add(1)) }
 
@@ -399,4 +335,10 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// SetDefaultBranch makes another branch the default one, so that the old one can be deleted.
+func (g *GiteaServer) SetDefaultBranch(t testing.TB, r Repo, branch string) error {
+	t.Helper()
+	return g.call(t.Context(), g.Admin, http.MethodPatch, r.api(""), map[string]any{"default_branch": branch}, nil)
 }

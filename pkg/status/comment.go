@@ -6,56 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/planner"
 )
-
-// Outcome is what a pull request or a merged revision means for one application in one environment.
-type Outcome struct {
-	Application string `json:"application"`
-	Environment string `json:"environment"`
-	Path        string `json:"path"`
-	// Plan is nil if there is none, because of Faults.
-	Plan   *planner.Plan `json:"plan,omitempty"`
-	Faults fault.List    `json:"faults,omitempty"`
-	// Waiting says why a person is needed before it is applied.
-	Waiting *fault.Fault `json:"waiting,omitempty"`
-	// Held says why nothing is deployed by itself.
-	Held string `json:"held,omitempty"`
-	// Generation is what the plan became after the merge; 0 before it.
-	Generation int64 `json:"generation,omitempty"`
-	// State is the run's state after the merge: "" if there is no run (yet).
-	State string `json:"state,omitempty"`
-	Run   int64  `json:"run,omitempty"`
-	// Problem is why the run failed.
-	Problem *fault.Fault `json:"problem,omitempty"`
-	// Undone is the generation that was applied again after a failure.
-	Undone int64 `json:"undone,omitempty"`
-}
-
-// Changes says whether there is something to tell about the application.
-func (o Outcome) Changes() bool {
-	return len(o.Faults) > 0 || o.Waiting != nil || o.Generation > 0 || (o.Plan != nil && !o.Plan.Empty())
-}
-
-// Failed says that it is broken: the file, or what became of it.
-func (o Outcome) Failed() bool { return o.Faults.Err() != nil || o.State == "failed" }
-
-// rank orders outcomes by how much a person has to know of them.
-func (o Outcome) rank() int {
-	switch {
-	case o.Failed():
-		return 0
-	case o.Waiting != nil:
-		return 1
-	case o.Plan != nil && o.Plan.Summary.Stateful > 0:
-		return 2
-	case o.Plan != nil && o.Plan.Summary.Delete+o.Plan.Summary.Replace > 0:
-		return 3
-	default:
-		return 4
-	}
-}
 
 // Comment is what the comment of a pull request says.
 type Comment struct {
@@ -70,6 +22,8 @@ type Comment struct {
 	Outcomes          []Outcome
 	// Conflicts are the paths that the base branch and the pull request both changed.
 	Conflicts []string
+	// Redact takes secrets out of texts before they are escaped and shortened; nil keeps them as they are.
+	Redact func(string) string
 }
 
 const (
@@ -91,6 +45,12 @@ const (
 
 // Render returns the comment as Markdown of at most [commentBudget] bytes. The same comment gives the same bytes.
 func (c Comment) Render() string {
+	if c.Redact != nil {
+		c.Outcomes = slices.Clone(c.Outcomes)
+		for i, o := range c.Outcomes {
+			c.Outcomes[i] = o.redacted(c.Redact)
+		}
+	}
 	changed, unchanged := c.split()
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n### %s\n\n", c.Marker, c.verdict(changed))
@@ -298,118 +258,6 @@ func (c Comment) identity() string {
 		}
 	}
 	return strings.Join(append(parts, inline(clip(c.Instance, nameLimit))), " · ")
-}
-
-// table lists what changes, as far as there is room.
-func (c Comment) table(b *strings.Builder, changed []Outcome) {
-	if len(changed) == 0 {
-		return
-	}
-	b.WriteString("| application | environment | + | ~ | − | what matters | |\n| --- | --- | --: | --: | --: | --- | --- |\n")
-	end := b.Len() + tableBudget
-	for i, o := range changed {
-		row := c.row(o)
-		if i == rowsLimit || b.Len()+len(row) > end {
-			fmt.Fprintf(b, "| … %d more | | | | | | [all](%s/plans) |\n", len(changed)-i, c.URL)
-			break
-		}
-		b.WriteString(row)
-	}
-	b.WriteString("\n")
-}
-
-func (c Comment) row(o Outcome) string {
-	link, counts := "", " | | "
-	if o.Plan != nil {
-		s := o.Plan.Summary
-		counts = fmt.Sprintf("%s | %s | %s", number(s.Create), number(s.Update+s.Replace), number(s.Delete))
-		link = fmt.Sprintf("[plan](%s/plans/%s)", c.URL, plainID(o.Plan.ID))
-	}
-	if o.Run > 0 {
-		link = fmt.Sprintf("[run](%s/runs/%d)", c.URL, o.Run)
-	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s |\n",
-		inline(clip(o.Application, nameLimit)), inline(clip(o.Environment, nameLimit)), counts, inline(clip(o.matters(), textLimit)), link)
-}
-
-// number leaves zeros out, so that the eye finds what is there.
-func number(n int) string {
-	if n == 0 {
-		return ""
-	}
-	return fmt.Sprint(n)
-}
-
-// plainID keeps a plan's id to the characters that ids have: it stands in commands and links.
-func plainID(id string) string {
-	return strings.Map(func(r rune) rune {
-		if ('a' <= r && r <= 'z') || ('0' <= r && r <= '9') {
-			return r
-		}
-		return -1
-	}, id[:min(len(id), 64)])
-}
-
-// matters says in a few words what a reviewer has to know first.
-func (o Outcome) matters() string {
-	switch {
-	case o.Faults.Err() != nil:
-		errs := o.Faults.Errors()
-		text := strings.TrimPrefix(fmt.Sprintf("%s: %s", errs[0].Place, errs[0].Message), ": ")
-		if len(errs) > 1 {
-			text = fmt.Sprintf("%s (and %d more)", clip(text, textLimit-20), len(errs)-1)
-		}
-		return "❌ " + text
-	case o.State == "failed" && o.Undone > 0 && o.Held != "":
-		return fmt.Sprintf("❌ failed; generation %d was applied again and is held", o.Undone)
-	case o.State == "failed" && o.Undone > 0:
-		return fmt.Sprintf("❌ failed; generation %d was applied again", o.Undone)
-	case o.State == "failed":
-		return "❌ failed"
-	case o.State == "succeeded":
-		return fmt.Sprintf("✅ deployed as generation %d", o.Generation)
-	case o.State == "queued":
-		return "⏳ waits for its turn"
-	case o.State == "running":
-		return "⏳ is being deployed"
-	case o.State == "superseded":
-		return "a newer commit took its place"
-	case o.State != "":
-		return o.State
-	case o.Waiting != nil:
-		return "⏸ " + o.Waiting.Message
-	case o.Held != "":
-		return "⏸ on hold: " + o.Held
-	case o.Plan != nil:
-		return highlight(o.Plan)
-	default:
-		return ""
-	}
-}
-
-func highlight(p *planner.Plan) string {
-	switch {
-	case p.Removal():
-		return "⚠️ removes the application"
-	case p.Base == 0:
-		return "first deployment"
-	}
-	for _, c := range p.Changes {
-		if c.Stateful {
-			return fmt.Sprintf("⚠️ %ss %s (%s), which holds data", c.Action, strings.TrimPrefix(c.Part, "resources."), c.Detail)
-		}
-	}
-	for _, c := range p.Changes {
-		for _, f := range c.Fields {
-			if f.Path == "image" {
-				return fmt.Sprintf("image %s → %s", f.Before, f.After)
-			}
-		}
-	}
-	if len(p.Changes) == 0 {
-		return count(len(p.Objects), "object changes", "objects change") + " by the platform's configuration"
-	}
-	return ""
 }
 
 // tail says what follows and what a person may do.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/secret"
 	"github.com/innominatus/reconciler/pkg/status"
 )
 
@@ -225,6 +226,34 @@ func TestCommentShortensBlocksAfterWholeLines(t *testing.T) {
 	check(t, text)
 	if !regexp.MustCompile(`(?m)^… \d+ more lines$`).MatchString(text) {
 		t.Error("nothing says that lines are missing")
+	}
+}
+
+func TestCommentShowsNoSecretHoweverItIsEscapedOrCut(t *testing.T) {
+	t.Parallel()
+	const secretValue = "p@ss_word!*with|marks<>"
+	var known secret.Redactor
+	known.Add(secretValue)
+	padding := strings.Repeat("x", 190)
+	for _, text := range []string{secretValue, padding + secretValue, strings.Repeat(padding, 3)[:490] + secretValue} {
+		p := changed()
+		p.Changes[0].Fields[0].After, p.Changes[0].Detail, p.Objects[0].Name, p.Objects[0].Fields[0].Before = text, text, text, text
+		p.Warnings = fault.List{fault.New(fault.ResourceType, "%s", text)}
+		o := failed("checkout")
+		o.Plan, o.Environment, o.Problem.Message, o.Faults = p, text, text, broken("x").Faults
+		o.Faults[0].Message, o.Faults[0].Excerpt, o.Faults[1].Remedy = text, text, text
+		w, h := waiting(outcome("frontend", p)), held(outcome("billing", p))
+		w.Waiting.Message, h.Held = text, text
+		c := comment(o, w, h)
+		c.Redact = known.Redact
+		got := c.Render()
+		check(t, got)
+		if strings.Contains(got, "p@") || strings.Contains(got, "ss_word") || strings.Contains(got, `ss\_word`) {
+			t.Errorf("the secret is there:\n%s", got)
+		}
+		if o.Plan.Changes[0].Detail != text || o.Problem.Message != text {
+			t.Error("rendering changes what it is given")
+		}
 	}
 }
 
