@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -177,9 +179,9 @@ func (w *Watcher) look(ctx context.Context, job *queue.Job) error {
 		w.Log.Warn().Err(failure).Str("repository", r.Name).Msg("repository cannot be looked at")
 	}
 	w.looks.WithLabelValues(outcome).Inc()
-	return pgx.BeginFunc(ctx, w.Pool, func(tx pgx.Tx) error {
+	return pgx.BeginFunc(ctx, w.Pool, func(tx pgx.Tx) (err error) {
 		if failure == nil {
-			if err := w.note(ctx, tx, r, seen); err != nil {
+			if failure, err = w.note(ctx, tx, r, seen); err != nil {
 				return err
 			}
 		}
@@ -230,33 +232,38 @@ func (w *Watcher) see(ctx context.Context, r Repository) (seen sighting, err err
 	return seen, nil
 }
 
-// note stores what was seen and tells the sink what is new.
-func (w *Watcher) note(ctx context.Context, tx pgx.Tx, r Repository, seen sighting) error {
+// note stores what was seen and tells the sink what is new. gone is a fault if a branch that was there is not any more.
+func (w *Watcher) note(ctx context.Context, tx pgx.Tx, r Repository, seen sighting) (gone, err error) {
 	// A merge is noted before the branch moves: whoever evaluates the branch finds the pull request.
 	for _, p := range append(seen.ended, seen.pulls...) {
 		if _, followed := r.Branches[p.BaseRef]; !followed {
 			continue
 		}
 		if err := w.notePull(ctx, tx, r, p, seen.refs["refs/heads/"+p.BaseRef]); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	for branch := range r.Branches {
-		if _, ok, err := moved(tx.QueryRow(ctx, sqlMoveRef, r.Name, branch, seen.refs["refs/heads/"+branch])); err != nil || !ok {
-			if err != nil {
-				return fmt.Errorf("store ref: %w", err)
-			}
+	for _, branch := range slices.Sorted(maps.Keys(r.Branches)) {
+		commit := seen.refs["refs/heads/"+branch]
+		if commit == "" {
+			gone = fault.New(fault.BranchGone, "the remote has no branch %s", branch)
+		}
+		_, ok, err := moved(tx.QueryRow(ctx, sqlMoveRef, r.Name, branch, commit))
+		if err != nil {
+			return nil, fmt.Errorf("store ref: %w", err)
+		}
+		if !ok {
 			continue
 		}
 		ref, _, err := GetRef(ctx, tx, r.Name, branch)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := w.Sink.Moved(ctx, tx, r, ref); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return gone, nil
 }
 
 func (w *Watcher) notePull(ctx context.Context, tx pgx.Tx, r Repository, p forge.Pull, base string) error {

@@ -130,7 +130,7 @@ func referenced(tree Tree, w *score.Workload, base []byte) (string, error) {
 			}
 			full := path.Join(path.Dir(w.File), f.Source)
 			content, found, err := tree.Read(full)
-			if _, permanent := fault.As(err); err != nil && !permanent {
+			if err != nil && fault.ClassOf(err) != fault.Permanent {
 				return "", fmt.Errorf("read %s: %w", full, err)
 			}
 			fmt.Fprintf(h, "%s %t %d %s", full, found, len(content), content)

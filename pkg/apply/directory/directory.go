@@ -18,6 +18,7 @@ import (
 	"syscall"
 
 	"github.com/innominatus/reconciler/pkg/apply"
+	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/queue"
 )
 
@@ -46,6 +47,9 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 	written, removed := 0, 0
 	for _, f := range d.Write {
 		changed, err := write(filepath.Join(root, filepath.FromSlash(f.Path)), f)
+		if errors.Is(err, syscall.EISDIR) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EEXIST) {
+			return apply.Delivered{}, fault.New(fault.TargetForeign, "write %s: %w", f.Path, err)
+		}
 		if err != nil {
 			return apply.Delivered{}, fmt.Errorf("write %s: %w", f.Path, err)
 		}
