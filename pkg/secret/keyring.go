@@ -98,18 +98,22 @@ func createKeyFile(path string) ([]byte, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	// O_EXCL: two processes that start at once must not seal with different keys.
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return os.ReadFile(path)
-	}
+	// Two processes that start at once must not seal with different keys, and one that dies half way must not leave half a
+	// key: the file gets its name whole, and only the first one gets it.
+	f, err := os.CreateTemp(filepath.Dir(path), ".key-*")
 	if err != nil {
 		return nil, err
 	}
-	if _, err := f.Write(text); err != nil {
-		return nil, errors.Join(err, f.Close())
+	defer func() { _ = os.Remove(f.Name()) }() // What counts has another name by then.
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return nil, err
 	}
-	return text, errors.Join(f.Sync(), f.Close())
+	err = os.Link(f.Name(), path)
+	if errors.Is(err, fs.ErrExist) {
+		return os.ReadFile(path)
+	}
+	return text, err
 }
 
 // Seal encrypts plain and binds it to a context, for example the row that it is stored in: it opens only with the

@@ -17,6 +17,9 @@ const Mask = "(secret)"
 // shortest is the length below which a value is not redacted by value: it would take ordinary words out of texts.
 const shortest = 6
 
+// shortestLine is the length from which a line of a longer value is a secret of its own: shorter ones may be words.
+const shortestLine = 16
+
 // Redactor takes known secret values out of texts, also where they are written as base64, URL- or JSON-escaped.
 // It is safe for concurrent use. The zero value knows none.
 type Redactor struct {
@@ -51,6 +54,14 @@ func (r *Redactor) Add(values ...string) {
 // the three possible offsets are there, without the characters that neighbours have a part in.
 func forms(v string) []string {
 	out := []string{v, url.QueryEscape(v), url.PathEscape(v)}
+	if lines := strings.Split(v, "\n"); len(lines) > 1 {
+		// A key is written line by line, or on one line, too. Its first and last line are no secret.
+		for _, line := range lines {
+			if line = strings.TrimSpace(line); len(line) >= shortestLine && !strings.HasPrefix(line, "-----") {
+				out = append(out, line)
+			}
+		}
+	}
 	if quoted, err := json.Marshal(v); err == nil {
 		out = append(out, string(quoted[1:len(quoted)-1]))
 	}

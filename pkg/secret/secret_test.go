@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/innominatus/reconciler/pkg/secret"
@@ -97,5 +98,49 @@ func TestRedactsEveryFormOfAKnownValue(t *testing.T) {
 	var out bytes.Buffer
 	if n, err := r.Writer(&out).Write([]byte("x " + value)); n != 2+len(value) || err != nil || strings.Contains(out.String(), value) {
 		t.Errorf("writer: %d %v %q", n, err, out.String())
+	}
+}
+
+func TestProcessesThatStartAtOnceShareOneKey(t *testing.T) {
+	t.Parallel()
+	for range 50 {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "key")
+		var all sync.WaitGroup
+		prints := make([]string, 8)
+		for i := range prints {
+			all.Go(func() {
+				ring, err := secret.LoadKeyring(path, true)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				prints[i] = ring.Fingerprint("v")
+			})
+		}
+		all.Wait()
+		for _, p := range prints {
+			if p != prints[0] {
+				t.Fatal("two keys")
+			}
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+			t.Fatalf("left behind: %v, %v", left, err)
+		}
+	}
+}
+
+func TestRedactsTheLinesOfAKeyOneByOne(t *testing.T) {
+	t.Parallel()
+	var r secret.Redactor
+	r.Add("-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\nAgEGCCqGSM49AwEHBG0w\nshort\n-----END PRIVATE KEY-----\n")
+	for text, want := range map[string]string{
+		"a AgEGCCqGSM49AwEHBG0w b":                                       "a (secret) b",
+		"-----BEGIN PRIVATE KEY----- MIGHAgEAMBMGByqGSM49 short":         "-----BEGIN PRIVATE KEY----- (secret) short",
+		"nothing of it: -----BEGIN PRIVATE KEY----- is how a key begins": "nothing of it: -----BEGIN PRIVATE KEY----- is how a key begins",
+	} {
+		if got := r.Redact(text); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
 	}
 }
