@@ -53,6 +53,8 @@ type world struct {
 type options struct {
 	// environment replaces the environment's file; %s is the deployment repository's URL.
 	environment string
+	// more is added to the server's configuration.
+	more string
 }
 
 const defaultEnvironment = `
@@ -105,7 +107,7 @@ repositories:
     poll: 2s
 queue: {lease: 3s}
 log: {format: json, level: info}
-`, instance, address, w.gitea.URL, w.gitea.Bot.Login, w.app.FullName(), w.app.URL))
+%s`, instance, address, w.gitea.URL, w.gitea.Bot.Login, w.app.FullName(), w.app.URL, o.more))
 	w.start()
 	t.Cleanup(func() { w.stop(os.Interrupt) })
 	t.Cleanup(w.showLog)

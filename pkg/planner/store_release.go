@@ -34,7 +34,9 @@ const recordColumns = `application, generation, digest, plan, commit, cause, of,
 
 const (
 	// The application's row is locked by the caller, so that the generation is his.
-	sqlNextGeneration = `UPDATE applications SET generation = generation + 1, commit = $2 WHERE id = $1 RETURNING generation`
+	// What is rolled back to was not made of the newest inputs: the next evaluation has to look again.
+	sqlNextGeneration = `UPDATE applications SET generation = generation + 1, commit = $2, inputs = CASE WHEN $3 = 'rollback' THEN '' ELSE inputs END
+WHERE id = $1 RETURNING generation`
 	sqlInsertRelease  = `INSERT INTO releases (application, generation, digest, content, hidden, plan, commit, cause, of)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
 	sqlRelease       = `SELECT content, hidden FROM releases WHERE application = $1 AND generation = $2`
@@ -48,7 +50,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
 // caller holds the application's lock.
 func (s *Store) NextRelease(ctx context.Context, tx pgx.Tx, rec Record, r *Release) (int64, error) {
 	var generation int64
-	if err := tx.QueryRow(ctx, sqlNextGeneration, rec.Application, rec.Commit).Scan(&generation); err != nil {
+	if err := tx.QueryRow(ctx, sqlNextGeneration, rec.Application, rec.Commit, rec.Cause).Scan(&generation); err != nil {
 		return 0, fmt.Errorf("count generation: %w", err)
 	}
 	var content, hidden []byte

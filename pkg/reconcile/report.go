@@ -206,7 +206,7 @@ func deployed(outcomes []status.Outcome) (forge.State, string) {
 
 func (r *Reconciler) comment(repository string, p gitwatch.Pull) status.Comment {
 	return status.Comment{
-		Marker: r.Marker(repository, p.Number), Instance: r.Instance, URL: r.URL, Base: p.BaseCommit, Head: p.HeadCommit,
+		Marker: r.Marker(repository, p.Number), Instance: r.Instance, URL: r.URL, Base: p.BaseCommit, Head: p.HeadCommit, Redact: r.Redactor.Redact,
 	}
 }
 
