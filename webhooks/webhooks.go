@@ -12,6 +12,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,6 +55,9 @@ type Receiver struct {
 	Hooks map[string]Hook
 	// Hint asks for a look at a repository that is watched on a forge; unknown ones are left alone.
 	Hint func(ctx context.Context, tx pgx.Tx, forge, repository string) error
+	// Replan asks for a new plan of a pull request; unknown ones are left alone. Anybody who may comment may ask: it
+	// changes nothing.
+	Replan func(ctx context.Context, tx pgx.Tx, forge, repository string, pull int64) error
 	// Fail writes a fault as the answer.
 	Fail   func(w http.ResponseWriter, r *http.Request, status int, f *fault.Fault)
 	Tracer trace.Tracer
@@ -141,16 +145,16 @@ func (rc *Receiver) receive(w http.ResponseWriter, r *http.Request, name string)
 	if !signed(hook.Secret, covered, strings.TrimPrefix(r.Header.Get(h.signature), h.prefix)) {
 		return "signature", http.StatusUnauthorized, fault.New(fault.HookSignature, "the header %s does not fit the body", h.signature)
 	}
-	repository, err := parse(content)
+	p, err := parse(content)
 	if err != nil {
 		return "payload", http.StatusBadRequest, err
 	}
-	return rc.store(ctx, name, delivery, event, repository)
+	return rc.store(ctx, name, delivery, event, p)
 }
 
 // store remembers the delivery and the hint in one transaction: an id counts as seen only once its work is in the queue.
-func (rc *Receiver) store(ctx context.Context, name, delivery, event, repository string) (string, int, error) {
-	outcome := "accepted"
+func (rc *Receiver) store(ctx context.Context, name, delivery, event string, p payload) (string, int, error) {
+	outcome, repository := "accepted", p.Repository.FullName
 	err := pgx.BeginFunc(ctx, rc.Pool, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `INSERT INTO deliveries (forge, delivery, event, repository) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
 			name, delivery, event, repository)
@@ -161,11 +165,15 @@ func (rc *Receiver) store(ctx context.Context, name, delivery, event, repository
 			outcome = "repeated"
 			return nil
 		}
-		if !wakes[event] || repository == "" {
+		switch {
+		case repository != "" && wakes[event]:
+			return rc.Hint(ctx, tx, name, repository)
+		case repository != "" && p.asksForPlan(event):
+			return rc.Replan(ctx, tx, name, repository, p.Issue.Number)
+		default:
 			outcome = "ignored"
 			return nil
 		}
-		return rc.Hint(ctx, tx, name, repository)
 	})
 	if err != nil {
 		return "error", http.StatusServiceUnavailable, err
@@ -192,11 +200,24 @@ func signed(secret, body []byte, signature string) bool {
 	return hmac.Equal(given, mac.Sum(nil))
 }
 
-// payload is the one thing that is read of a delivery: everything else is asked of the remote.
+// payload is what is read of a delivery: everything else is asked of the remote.
 type payload struct {
+	Action     string `json:"action"`
 	Repository struct {
 		FullName string `json:"full_name"`
 	} `json:"repository"`
+	Issue struct {
+		Number int64 `json:"number"`
+	} `json:"issue"`
+	Comment struct {
+		Body string `json:"body"`
+	} `json:"comment"`
+}
+
+// asksForPlan says that somebody wrote a comment that asks for a new plan of its pull request.
+func (p payload) asksForPlan(event string) bool {
+	return event == "issue_comment" && p.Action == "created" &&
+		slices.ContainsFunc(commands(p.Comment.Body), func(c command) bool { return c.name == "plan" })
 }
 
 // contentOf returns the JSON of a body, which forges send as it is or as a field of a form.
@@ -211,16 +232,16 @@ func contentOf(contentType string, body []byte) ([]byte, error) {
 	return []byte(form.Get("payload")), nil
 }
 
-// parse returns the repository that a delivery is about, "" if it is about none.
-func parse(content []byte) (string, error) {
+// parse reads a delivery; the repository's name is "" if it is about none.
+func parse(content []byte) (payload, error) {
 	var p payload
 	if err := json.Unmarshal(content, &p); err != nil {
-		return "", fault.New(fault.HookPayload, "the body is not the JSON of a webhook: %w", err)
+		return p, fault.New(fault.HookPayload, "the body is not the JSON of a webhook: %w", err)
 	}
 	if name := p.Repository.FullName; name != "" && !isWord(name, nameLimit) {
-		return "", fault.New(fault.HookPayload, "the name of the repository is longer than %d bytes or has characters that names do not have", nameLimit)
+		return p, fault.New(fault.HookPayload, "the name of the repository is longer than %d bytes or has characters that names do not have", nameLimit)
 	}
-	return p.Repository.FullName, nil
+	return p, nil
 }
 
 // isWord says that s can be stored and shown: not empty, not longer than limit, visible ASCII only, as the names and

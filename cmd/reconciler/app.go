@@ -197,18 +197,29 @@ func (a *app) wire(keys *secret.Keyring, redactor *secret.Redactor) {
 	a.webhooks = &webhooks.Receiver{
 		Pool: a.pool, Hooks: a.hooks(), Fail: server.Fail, Tracer: tracer, Log: a.log,
 		Hint: func(ctx context.Context, tx pgx.Tx, forgeName, repository string) error {
-			repo, err := gitwatch.Get(ctx, tx, repository)
-			if f, ok := fault.As(err); ok && f.Code == fault.RepositoryUnknown || err == nil && repo.Forge != forgeName {
-				return nil // somebody else's repository
-			}
-			if err != nil {
+			if ours, err := watched(ctx, tx, forgeName, repository); err != nil || !ours {
 				return err
 			}
 			return a.watcher.Hint(ctx, tx, repository)
 		},
+		Replan: func(ctx context.Context, tx pgx.Tx, forgeName, repository string, pull int64) error {
+			if ours, err := watched(ctx, tx, forgeName, repository); err != nil || !ours {
+				return err
+			}
+			return r.Replan(ctx, tx, repository, pull)
+		},
 	}
 	a.handlers(r)
 	a.serve(plans, runs, versions)
+}
+
+// watched says whether a forge's repository is one of ours.
+func watched(ctx context.Context, tx pgx.Tx, forgeName, repository string) (bool, error) {
+	repo, err := gitwatch.Get(ctx, tx, repository)
+	if f, ok := fault.As(err); ok && f.Code == fault.RepositoryUnknown {
+		return false, nil
+	}
+	return repo.Forge == forgeName && repo.RemovedAt == nil, err
 }
 
 func (a *app) hooks() map[string]webhooks.Hook {

@@ -123,6 +123,22 @@ func (r *Reconciler) pullEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, c
 	return r.sayAll(ctx, tx, repo, p.BaseRef, args.Head, forge.Error, "the pull request could not be planned: "+why)
 }
 
+// Replan plans a pull request anew, because somebody asks for it. One that is not known or not open is left alone.
+func (r *Reconciler) Replan(ctx context.Context, tx pgx.Tx, repository string, number int64) error {
+	repo, err := gitwatch.Get(ctx, tx, repository)
+	if err != nil {
+		return err
+	}
+	p, found, err := gitwatch.GetPull(ctx, tx, repository, number)
+	if err != nil || !found || p.State != forge.Open {
+		return err
+	}
+	if p, err = gitwatch.TouchPull(ctx, tx, repository, number); err != nil {
+		return err
+	}
+	return r.enqueuePull(ctx, tx, repo, p)
+}
+
 // Preview plans a tree that is not in Git yet, for people who ask before they commit. It changes and stores nothing. A
 // repository that is not watched counts as new. whole says that the tree is all of the repository, so that what is not
 // in it would be removed.
