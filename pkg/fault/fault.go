@@ -156,15 +156,17 @@ func (f *Fault) Advice() string {
 	return f.Code.Entry().Remedy
 }
 
-// As returns the first fault in err's chain. For a [List] that is its first error.
+// As returns the first fault in err's chain. For a [List] that is its first error, or its first warning if nothing in it
+// stops.
 func As(err error) (*Fault, bool) {
-	if f, ok := errors.AsType[*Fault](err); ok {
-		return f, true
+	f, ok := errors.AsType[*Fault](err)
+	if !ok || f.Severity == Error {
+		return f, ok
 	}
-	if l, ok := errors.AsType[List](err); ok && len(l) > 0 {
-		return l[0], true
+	if l, ok := errors.AsType[List](err); ok && l.Err() != nil {
+		return l.Errors()[0], true
 	}
-	return nil, false
+	return f, true
 }
 
 // ClassOf returns the class of the first fault in err's chain. An error that is no fault is retryable: it comes from

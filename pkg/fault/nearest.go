@@ -29,7 +29,7 @@ func distance(a, b string, limit int) int {
 				cost = 0
 			}
 			row[j+1] = min(last[j+1]+1, row[j]+1, last[j]+cost)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+			if i > 0 && j > 0 && lower(a[i]) == lower(b[j-1]) && lower(a[i-1]) == lower(b[j]) {
 				row[j+1] = min(row[j+1], before[j-1]+1)
 			}
 		}

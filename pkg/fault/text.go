@@ -72,9 +72,17 @@ func (f *Fault) Show(source []byte) *Fault {
 		}
 	}
 	end := min(len(line), from+excerptLimit)
-	f.Excerpt = strings.ToValidUTF8(line[from:end], "�")
+	for range utf8.UTFMax {
+		if end < len(line) && end > column && !utf8.RuneStart(line[end]) {
+			end--
+		}
+	}
+	// Bytes that are not UTF-8 change the length, so the caret is counted in what is shown.
+	culprit := max(from, column-1)
+	before := strings.ToValidUTF8(line[from:culprit], "�")
+	f.Excerpt = before + strings.ToValidUTF8(line[culprit:end], "�")
 	if column > 0 {
-		f.Caret = column - from
+		f.Caret = len(before) + 1
 	}
 	return f
 }
@@ -111,13 +119,13 @@ func blanks(s string, n int) string {
 }
 
 // Plain returns s without characters that drive a terminal or turn the reading direction: control characters other
-// than tab, bidirectional and other invisible format characters become "�".
+// than tab, bidirectional and other invisible format characters become "�", line breaks a space.
 func Plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t':
 			return r
-		case r == '\n' || r == '\r':
+		case r == '\n', r == '\r', unicode.In(r, unicode.Zl, unicode.Zp):
 			return ' '
 		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
 			return utf8.RuneError
