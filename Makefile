@@ -46,11 +46,11 @@ verify: generate ## Check that generated files, formatting and modules are clean
 	@$(GO) mod tidy -diff
 	@git diff --exit-code -- docs || { echo "generated files differ: commit what make generate wrote"; exit 1; }
 
-bench: ## Run every benchmark and write bench/results.json
-	@$(GO) run ./internal/benchmark
+bench: setup ## Run every benchmark and write bench/results.json; ONCE=1 only sees that they run
+	@PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} $(GO) run ./internal/benchmark $(if $(ONCE),-once)
 
 fuzz: ## Run each fuzz target for FUZZTIME (default 30s)
-	@$(GO) run ./internal/fuzzall $(or $(FUZZTIME),30s)
+	@for t in $$(grep -rlE "^func Fuzz" --include=*_test.go . | xargs -n1 dirname | sort -u); do for f in $$(grep -hoE "^func Fuzz\w+" $$t/*_test.go | cut -d" " -f2); do echo "$$t $$f"; $(GO) test -run "^$$" -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),30s) $$t || exit 1; done; done
 
 clean: ## Remove what was built
 	@rm -rf bin
