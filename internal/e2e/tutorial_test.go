@@ -114,9 +114,6 @@ func TestStoryOfTheTutorial(t *testing.T) {
 			}
 		}
 	}
-	if err := os.RemoveAll(filepath.Join(root, "work")); err != nil {
-		t.Error(err)
-	}
 }
 
 func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
