@@ -28,6 +28,8 @@ const (
 	RenderSize      Code = "ORC-4111"
 	RenderVolume    Code = "ORC-4112"
 	SecretInGit     Code = "ORC-4113"
+	// RenderAnnotation: an annotation that instructs the renderer has no effect.
+	RenderAnnotation Code = "ORC-4114"
 
 	PlanUnknown     Code = "ORC-4201"
 	PlanNotWaiting  Code = "ORC-4202"
@@ -164,6 +166,11 @@ var plan = map[Code]Entry{
 		Title: "A secret value would be committed", Class: Refused,
 		Why:    "The environment commits manifests to Git, and a Secret of this release holds values.",
 		Remedy: "Set target.gitops.secrets in the environment, or use provisioners that refer to Secrets of the cluster.",
+	},
+	RenderAnnotation: {
+		Title: "An annotation has no effect", Class: Permanent,
+		Why:    "Annotations that begin with k8s.score.dev/ are instructions, and this one is not known or has nothing to act on.",
+		Remedy: "Correct or remove it; k8s.score.dev/kind and k8s.score.dev/service-name are known.",
 	},
 	PlanUnknown: {
 		Title: "There is no such plan", Class: Permanent,

@@ -36,8 +36,8 @@ func (r *renderer) files(c *score.Container) []corev1.VolumeMount {
 	var mounts []corev1.VolumeMount
 	for i := range c.Files {
 		f := &c.Files[i]
-		if !path.IsAbs(f.Target) || path.Clean(f.Target) != f.Target || f.Target == "/" {
-			r.bad(fault.RenderMount, f.At, "a file's target must be an absolute path without . and .., got %q", f.Target)
+		if !path.IsAbs(f.Target) || path.Clean(f.Target) != f.Target || f.Target == "/" || strings.Contains(f.Target, ":") {
+			r.bad(fault.RenderMount, f.At, "a file's target must be an absolute path without ., .. and colons, got %q", f.Target)
 			continue
 		}
 		if set.add(f) {
@@ -88,6 +88,7 @@ func (s *fileSet) add(f *score.File) bool {
 	}
 	if len(parts) == 1 && parts[0].Secret != nil {
 		item.Key = parts[0].Secret.Key
+		r.depend(*parts[0].Secret)
 		s.sources = append(s.sources, corev1.VolumeProjection{Secret: &corev1.SecretProjection{
 			LocalObjectReference: corev1.LocalObjectReference{Name: parts[0].Secret.Name}, Items: []corev1.KeyToPath{item},
 		}})

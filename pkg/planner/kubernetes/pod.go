@@ -81,10 +81,13 @@ func startup(c corev1.Container) *corev1.Probe {
 }
 
 func (r *renderer) mountClashes(c *score.Container, mounts []corev1.VolumeMount) {
-	for i := 1; i < len(mounts); i++ {
-		if path.Clean(mounts[i].MountPath) == path.Clean(mounts[i-1].MountPath) {
-			r.bad(fault.RenderMount, c.At, "container %s mounts two things at %s", c.Name, mounts[i].MountPath)
+	taken := map[string]bool{}
+	for _, m := range mounts {
+		at := path.Clean(m.MountPath)
+		if taken[at] {
+			r.bad(fault.RenderMount, c.At, "container %s mounts two things at %s", c.Name, at)
 		}
+		taken[at] = true
 	}
 }
 
@@ -93,6 +96,10 @@ func (r *renderer) image(c *score.Container) {
 	policy := r.Defaults.Images
 	if c.Image == "." {
 		r.bad(fault.RenderImage, c.ImageAt, "the image of container %s is to be supplied at deployment, and nothing supplies it", c.Name)
+		return
+	}
+	if strings.TrimSpace(c.Image) != c.Image {
+		r.bad(fault.RenderImage, c.ImageAt, "the image of container %s has white space around it: %q", c.Name, c.Image)
 		return
 	}
 	name, digest, pinned := strings.Cut(c.Image, "@")

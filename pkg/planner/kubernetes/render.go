@@ -63,6 +63,7 @@ type Input struct {
 // Render returns the workload's objects in a fixed order, each as a JSON tree, and what could not be rendered.
 func Render(in Input) ([]map[string]any, fault.List) {
 	r := &renderer{Input: in, w: in.Workload, content: map[string]string{}}
+	r.instructions()
 	r.pod()
 	r.service()
 	switch kind := annotation(r.w, annotationKind).Value; kind {
@@ -136,6 +137,20 @@ func (r *renderer) meta(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: name, Namespace: r.Namespace, Labels: r.labels()}
 }
 
+// instructions tells about annotations that instruct the renderer and have no effect.
+func (r *renderer) instructions() {
+	for _, a := range r.w.Annotations {
+		switch {
+		case !strings.HasPrefix(a.Name, annotationPrefix) || a.Name == annotationKind:
+		case a.Name != annotationServiceName:
+			r.bad(fault.RenderAnnotation, a.At, "annotation %s is not known and has no effect", a.Name).Warn().
+				Suggest(fault.Nearest(a.Name, []string{annotationKind, annotationServiceName}))
+		case len(r.w.Ports) == 0:
+			r.bad(fault.RenderAnnotation, a.At, "annotation %s has no effect: the workload has no service ports", a.Name).Warn()
+		}
+	}
+}
+
 // annotations are those of the Score file that are not instructions to the renderer.
 func (r *renderer) annotations() map[string]string {
 	out := map[string]string{}
@@ -186,6 +201,9 @@ func (r *renderer) statefulSet() {
 			statefulSetNameLimit, r.w.Name, len(r.w.Name))
 	}
 	headless := r.w.Name + "-headless"
+	if !serviceNamePattern.MatchString(headless) {
+		r.bad(fault.RenderName, r.w.NameAt, "a StatefulSet needs a Service, whose name begins with a letter; %q does not", r.w.Name)
+	}
 	meta := r.meta(r.w.Name)
 	meta.Annotations = orNil(r.annotations())
 	r.objects = append(r.objects,

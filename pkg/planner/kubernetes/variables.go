@@ -28,6 +28,7 @@ func (r *renderer) variables(c *score.Container) []corev1.EnvVar {
 			continue
 		}
 		if len(parts) == 1 && parts[0].Secret != nil {
+			r.depend(*parts[0].Secret)
 			env = append(env, corev1.EnvVar{Name: v.Name, ValueFrom: fromSecret(*parts[0].Secret)})
 			continue
 		}
@@ -38,12 +39,14 @@ func (r *renderer) variables(c *score.Container) []corev1.EnvVar {
 			case p.Secret != nil:
 				helper := helperName(*p.Secret)
 				helpers[helper] = *p.Secret
+				r.depend(*p.Secret)
 				text.WriteString("$(" + helper + ")")
 			case mixed:
-				// What the kubelet would expand by accident is escaped in its own way.
-				text.WriteString(strings.ReplaceAll(p.Text, "$(", "$$("))
+				// What the kubelet would expand by accident is escaped in its own way: $$ is a dollar.
+				text.WriteString(strings.ReplaceAll(p.Text, "$", "$$"))
 			default:
-				text.WriteString(p.Text)
+				// $(NAME) stays, as with score-k8s: it composes values from other variables.
+				text.WriteString(strings.ReplaceAll(p.Text, "$$", "$$$$"))
 			}
 		}
 		env = append(env, corev1.EnvVar{Name: v.Name, Value: text.String()})
@@ -53,6 +56,13 @@ func (r *renderer) variables(c *score.Container) []corev1.EnvVar {
 		first = append(first, corev1.EnvVar{Name: name, ValueFrom: fromSecret(helpers[name])})
 	}
 	return append(first, env...)
+}
+
+// depend makes the Pod start anew when a secret value changes that is known while planning.
+func (r *renderer) depend(ref SecretRef) {
+	if value, known := r.SecretValue(ref); known {
+		r.content["secret "+ref.Name+"/"+ref.Key] = r.Fingerprint(value)
+	}
 }
 
 // variableName refuses what the API server refuses: names of printable ASCII without "=".

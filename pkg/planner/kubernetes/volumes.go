@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"path"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,8 +21,12 @@ import (
 func (r *renderer) volumes(c *score.Container) []corev1.VolumeMount {
 	var mounts []corev1.VolumeMount
 	for _, v := range c.Volumes {
-		if !path.IsAbs(v.Target) || path.Clean(v.Target) == "/" {
-			r.bad(fault.RenderMount, v.At, "a volume's target must be an absolute path below /, got %q", v.Target)
+		switch {
+		case !path.IsAbs(v.Target) || path.Clean(v.Target) == "/" || strings.Contains(v.Target, ":"):
+			r.bad(fault.RenderMount, v.At, "a volume's target must be an absolute path below / without a colon, got %q", v.Target)
+			continue
+		case path.IsAbs(v.Path) || slices.Contains(strings.Split(v.Path, "/"), ".."):
+			r.bad(fault.RenderMount, v.At, "the path inside a volume must be relative and without .., got %q", v.Path)
 			continue
 		}
 		resource, outputs, err := r.Volume(v.Source, v.SourceAt)
@@ -60,6 +66,10 @@ func (r *renderer) addVolume(name, resource string, outputs map[string]any, at f
 	claim, hasClaim := outputs["claimSpec"]
 	switch {
 	case hasSource:
+		if fields, _ := source.(map[string]any); len(fields) != 1 {
+			r.bad(fault.RenderVolume, at, "output source of resource %s must be one volume source of Kubernetes, it has %d", resource, len(fields))
+			return false
+		}
 		volume := corev1.Volume{Name: name}
 		if err := strict(source, &volume.VolumeSource); err != nil {
 			r.bad(fault.RenderVolume, at, "output source of resource %s is not a volume source of Kubernetes: %w", resource, err)
