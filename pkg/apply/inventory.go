@@ -34,14 +34,18 @@ type item struct {
 }
 
 const (
-	// All items of the application, and all others' that have a key of its shared ones.
+	// All items of the application, and all others' that are shared or where one of its own is.
 	sqlItems = `SELECT key, application, unit, path, digest FROM inventories
-WHERE environment = $1 AND (application = $2 OR (unit = 'shared' AND application <> $2)) ORDER BY key, application`
+WHERE environment = $1 AND (application = $2 OR unit = 'shared' OR path IN
+  (SELECT path FROM inventories WHERE environment = $1 AND application = $2)) ORDER BY key, application`
 	sqlKeepItem = `INSERT INTO inventories (environment, key, application, unit, path, digest, token) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (environment, key, application) DO UPDATE SET unit = $4, path = $5, digest = $6, token = $7`
+	// What is about to be there. A key that is there already keeps its path, which may have to be removed.
+	sqlClaimItem = `INSERT INTO inventories (environment, key, application, unit, path, digest, token) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (environment, key, application) DO NOTHING`
 	sqlDropItems = `DELETE FROM inventories WHERE environment = $1 AND application = $2 AND NOT key = ANY($3)`
 	// Runs that touch shared objects of an environment take turns.
-	sqlLockShared = `SELECT pg_advisory_xact_lock(hashtextextended('shared objects ' || $1, 11))`
+	sqlLockShared = `SELECT pg_try_advisory_xact_lock(hashtextextended('shared objects ' || $1, 11))`
 )
 
 // manifests returns the files of a release and the inventory that describes them.
@@ -51,6 +55,7 @@ func manifests(r *planner.Release, application int64) ([]File, []item, error) {
 	}
 	var files []File
 	var items []item
+	taken := map[string]bool{}
 	for _, o := range r.Objects {
 		tree, err := r.Open(o)
 		if err != nil {
@@ -61,6 +66,11 @@ func manifests(r *planner.Release, application int64) ([]File, []item, error) {
 			return nil, nil, fmt.Errorf("write %s %s: %w", o.Kind, o.Name, err)
 		}
 		path := pathOf(r.Workload, o)
+		if taken[path] {
+			// The same kind and name in another namespace, or a name that differs in what files do not get.
+			path = strings.TrimSuffix(path, ".yaml") + "." + digest([]byte(o.Key()))[:8] + ".yaml"
+		}
+		taken[path] = true
 		files = append(files, File{Path: path, Content: append([]byte(header), text...), Secret: o.HoldsSecrets()})
 		items = append(items, item{Key: o.Key(), Application: application, Unit: o.Unit, Path: path, Digest: digest(o.Body)})
 	}
@@ -94,8 +104,8 @@ func digest(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// obsolete returns the paths of what the application had and does not want any more, and nobody else needs: the
-// workload's own objects before those of its resources, which they depend on.
+// obsolete returns the paths of what the application had and does not want any more, and nobody else needs, dependents
+// first.
 func obsolete(have []item, want []item, application int64) []string {
 	wanted := map[string]bool{}
 	for _, w := range want {
@@ -134,6 +144,17 @@ func removalRank(i item) int {
 func (s *Store) items(ctx context.Context, db postgres.Querier, run Run) ([]item, error) {
 	list, err := collect[item](db.Query(ctx, sqlItems, run.Environment, run.Application))
 	return list, wrap("read inventory", err)
+}
+
+// claim adds to the inventory what is about to be delivered, so that it is known and can be removed if the run ends
+// halfway and a newer release does not want it.
+func (s *Store) claim(ctx context.Context, tx pgx.Tx, run Run, items []item) error {
+	for _, it := range items {
+		if _, err := tx.Exec(ctx, sqlClaimItem, run.Environment, it.Key, run.Application, it.Unit, it.Path, it.Digest, run.Token); err != nil {
+			return fmt.Errorf("claim inventory: %w", err)
+		}
+	}
+	return nil
 }
 
 // keep stores the inventory of an application as it is now.

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,20 +30,26 @@ func (r *Runner) onEnd(ctx context.Context, tx pgx.Tx, job *queue.Job, cause err
 	if cause != nil {
 		why = r.redacted(fault.Of(cause)[0])
 	}
-	run, err := r.Runs.end(ctx, tx, args.Run, state, why, 0)
+	run, err := r.Runs.end(ctx, tx, args.Run, state, why)
 	if err != nil {
 		return err
+	}
+	if run.State != state {
+		return nil // it had ended before
 	}
 	r.metrics.count(run)
 	r.Log.Info().Str("environment", run.Environment).Str("application", run.Name).Int64("generation", run.Generation).
 		Int64("run", run.ID).Str("state", string(state)).Msg("run ended")
-	if state == Failed {
+	if run.State == Failed {
 		if err := r.recover(ctx, tx, run, why); err != nil {
 			return err
 		}
 	}
 	return r.Changed(ctx, tx, run)
 }
+
+// removalDigest stands in a hold for a removal that failed. It is no release's digest.
+const removalDigest = "removal"
 
 // recover answers a run that failed for good: the last good release is applied again, and the failed one is held back
 // so that nothing tries it again by itself. A newer commit is not held back.
@@ -55,7 +62,8 @@ func (r *Runner) recover(ctx context.Context, tx pgx.Tx, run Run, why *fault.Fau
 	if err != nil {
 		return err
 	}
-	hold := planner.Hold{By: "reconciler", Digest: digest, Reason: fmt.Sprintf("generation %d failed: %s", run.Generation, why.Message)}
+	// A removal has no digest, and a hold without one would hold back what puts the application back.
+	hold := planner.Hold{By: "reconciler", Digest: cmp.Or(digest, removalDigest), Reason: fmt.Sprintf("generation %d failed: %s", run.Generation, why.Message)}
 	if run.Kind != Rollback && run.Kind != Remove {
 		succeeded, err := r.Runs.Succeeded(ctx, tx, a.ID)
 		if err != nil {

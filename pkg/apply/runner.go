@@ -62,7 +62,6 @@ type execution struct {
 	run         Run
 	environment *platform.Environment
 	release     *planner.Release // nil for a removal
-	writes      int
 }
 
 func (r *Runner) work(ctx context.Context, job *queue.Job) error {
@@ -209,7 +208,7 @@ func (e *execution) succeed(ctx context.Context, job *queue.Job) error {
 		} else if err := e.Planner.Applied(ctx, tx, e.run.Application, e.run.Generation); err != nil {
 			return err
 		}
-		run, err := e.Runs.end(ctx, tx, e.run.ID, Succeeded, nil, e.writes)
+		run, err := e.Runs.end(ctx, tx, e.run.ID, Succeeded, nil)
 		if err != nil {
 			return err
 		}
@@ -244,7 +243,7 @@ func (r *Runner) redacted(f *fault.Fault) *fault.Fault {
 
 func (e *execution) log(ctx context.Context, step, format string, args ...any) {
 	line := e.Redactor.Redact(fmt.Sprintf(format, args...))
-	if _, err := e.Pool.Exec(ctx, sqlLog, e.run.ID, step, line); err != nil {
+	if _, err := e.Pool.Exec(ctx, sqlLog, e.run.ID, step, line, e.run.Token); err != nil {
 		e.Log.Warn().Err(err).Int64("run", e.run.ID).Msg("line of run's log lost")
 	}
 }

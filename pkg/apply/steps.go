@@ -2,9 +2,12 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/pkg/planner"
@@ -41,10 +44,7 @@ func (e *execution) steps() []step {
 // provision stores a resource with its state; templates and static values were evaluated while planning.
 func (e *execution) provision(r planner.Resource) func(context.Context, string) (string, error) {
 	return func(ctx context.Context, name string) (string, error) {
-		err := pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
-			if err := e.Runs.fence(ctx, tx, e.run); err != nil {
-				return err
-			}
+		err := e.fenced(ctx, func(tx pgx.Tx) error {
 			if e.release.Hidden.Shared != nil {
 				if err := e.Runs.storeShared(ctx, tx, e.run.Environment, e.release.Hidden.Shared); err != nil {
 					return err
@@ -60,57 +60,111 @@ func (e *execution) provision(r planner.Resource) func(context.Context, string) 
 }
 
 // deliver brings the release's objects into the target and takes out what it does not have any more.
-func (e *execution) deliver(ctx context.Context, name string) (detail string, err error) {
+func (e *execution) deliver(ctx context.Context, name string) (string, error) {
 	files, want, err := manifests(e.release, e.run.Application)
 	if err != nil {
 		return "", err
 	}
-	target := e.Directory
-	if e.environment.Target.GitOps != nil {
-		target = e.GitOps
+	former, err := e.Runs.former(ctx, e.Pool, e.run)
+	if err != nil {
+		return "", err
 	}
 	have, err := e.Runs.items(ctx, e.Pool, e.run)
 	if err != nil {
 		return "", err
 	}
-	send := func(have []item) error {
-		done, err := target.Deliver(ctx, Delivery{
-			Environment: e.environment, Run: e.run, Write: files, Remove: obsolete(have, want, e.run.Application),
-			Alive: func(ctx context.Context) error { return e.Runs.fence(ctx, e.Pool, e.run) },
-			Log:   func(format string, args ...any) { e.log(ctx, name, format, args...) },
+	err = e.fenced(ctx, func(tx pgx.Tx) error { return e.Runs.claim(ctx, tx, e.run, want) })
+	if err != nil {
+		return "", err
+	}
+	d := Delivery{Environment: e.environment, Run: e.run, Write: files, Former: former}
+	if touchesShared(have, want, e.run.Application) {
+		return e.deliverShared(ctx, name, d, want)
+	}
+	d.Remove = obsolete(have, want, e.run.Application)
+	d.Alive = func(ctx context.Context) error { return e.Runs.fence(ctx, e.Pool, e.run) }
+	d.Log = func(format string, args ...any) { e.log(ctx, name, format, args...) }
+	done, err := e.target().Deliver(ctx, d)
+	if err != nil {
+		return "", err
+	}
+	return done.Detail, e.fenced(ctx, func(tx pgx.Tx) error { return e.keep(ctx, tx, want, done) })
+}
+
+const (
+	// sharedWait is the first wait for another run that touches shared objects, and sharedLimit the longest.
+	sharedWait, sharedLimit = 20 * time.Millisecond, time.Second
+)
+
+var errSharedBusy = errors.New("another run touches shared objects")
+
+// deliverShared delivers while no other run of the environment touches shared objects, so that two applications cannot
+// give and take one at the same time. Who waits holds no connection, and who delivers holds one and needs no other: the
+// pool cannot run dry.
+func (e *execution) deliverShared(ctx context.Context, name string, d Delivery, want []item) (detail string, err error) {
+	var lines []string // written at the end: the run's row is locked by the transaction
+	d.Log = func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	attempt := func() error {
+		err := pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
+			var ours bool
+			if err := tx.QueryRow(ctx, sqlLockShared, e.run.Environment).Scan(&ours); err != nil {
+				return fmt.Errorf("lock shared objects: %w", err)
+			}
+			if !ours {
+				return errSharedBusy
+			}
+			have, err := e.Runs.items(ctx, tx, e.run)
+			if err != nil {
+				return err
+			}
+			d.Remove = obsolete(have, want, e.run.Application)
+			d.Alive = func(ctx context.Context) error { return e.Runs.fence(ctx, tx, e.run) }
+			done, err := e.target().Deliver(ctx, d)
+			if err != nil {
+				return err
+			}
+			detail = done.Detail
+			if err := e.Runs.fence(ctx, tx, e.run); err != nil {
+				return err
+			}
+			return e.keep(ctx, tx, want, done)
 		})
-		e.writes += done.Writes
-		detail = done.Detail
+		if err != nil && !errors.Is(err, errSharedBusy) {
+			return backoff.Permanent(err)
+		}
 		return err
 	}
-	keep := func(tx pgx.Tx) error {
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(sharedWait), backoff.WithMaxInterval(sharedLimit), backoff.WithMaxElapsedTime(0))
+	err = backoff.Retry(attempt, backoff.WithContext(wait, ctx))
+	for _, line := range lines {
+		e.log(ctx, name, "%s", line)
+	}
+	return detail, err
+}
+
+func (e *execution) target() Target {
+	if e.environment.Target.GitOps != nil {
+		return e.GitOps
+	}
+	return e.Directory
+}
+
+// keep stores what a delivery left in the target.
+func (e *execution) keep(ctx context.Context, tx pgx.Tx, want []item, done Delivered) error {
+	if _, err := tx.Exec(ctx, sqlWrote, e.run.ID, done.Writes); err != nil {
+		return fmt.Errorf("count writes: %w", err)
+	}
+	return e.Runs.keep(ctx, tx, e.run, want)
+}
+
+// fenced runs f in a transaction that nobody but the run's worker can have.
+func (e *execution) fenced(ctx context.Context, f func(tx pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
 		if err := e.Runs.fence(ctx, tx, e.run); err != nil {
 			return err
 		}
-		return e.Runs.keep(ctx, tx, e.run, want)
-	}
-	if !touchesShared(have, want, e.run.Application) {
-		if err := send(have); err != nil {
-			return "", err
-		}
-		err = pgx.BeginFunc(ctx, e.Pool, keep)
-		return detail, err
-	}
-	// The lock is held while files are delivered, so that two applications cannot give and take a shared object at the
-	// same time.
-	err = pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, sqlLockShared, e.run.Environment); err != nil {
-			return fmt.Errorf("lock shared objects: %w", err)
-		}
-		if have, err = e.Runs.items(ctx, tx, e.run); err != nil {
-			return err
-		}
-		if err := send(have); err != nil {
-			return err
-		}
-		return keep(tx)
+		return f(tx)
 	})
-	return detail, err
 }
 
 func touchesShared(have, want []item, application int64) bool {
@@ -127,12 +181,21 @@ func (e *execution) retire(ctx context.Context, name string) (detail string, err
 			kept = append(kept, r.UID)
 		}
 	}
+	former, err := e.Runs.former(ctx, e.Pool, e.run)
+	if err != nil {
+		return "", err
+	}
 	var deleted []string
-	err = pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
-		if err := e.Runs.fence(ctx, tx, e.run); err != nil {
-			return err
+	err = e.fenced(ctx, func(tx pgx.Tx) error {
+		for _, old := range former {
+			list, err := e.Runs.retire(ctx, tx, e.run.Environment, old, []string{})
+			if err != nil {
+				return err
+			}
+			deleted = append(deleted, list...)
 		}
-		deleted, err = e.Runs.retire(ctx, tx, e.run.Environment, e.run.Name, kept)
+		list, err := e.Runs.retire(ctx, tx, e.run.Environment, e.run.Name, kept)
+		deleted = append(deleted, list...)
 		return err
 	})
 	for _, uid := range deleted {

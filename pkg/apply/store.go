@@ -38,9 +38,14 @@ ORDER BY id DESC LIMIT $5`
 WHERE id = $1 AND token <= $2 AND state IN ('queued', 'running') RETURNING ` + runColumns
 	// The row lock keeps a later worker from beginning while this one writes.
 	sqlFence = `SELECT 1 FROM runs WHERE id = $1 AND token = $2 AND state = 'running' FOR UPDATE`
-	sqlEnd   = `UPDATE runs SET state = $2, fault = $3, writes = writes + $4, finished_at = now()
+	sqlEnd   = `UPDATE runs SET state = $2, fault = $3, finished_at = now()
 WHERE id = $1 AND state IN ('queued', 'running') RETURNING ` + runColumns
+	// What an attempt wrote counts even if a later one ends the run.
+	sqlWrote     = `UPDATE runs SET writes = writes + $2 WHERE id = $1`
 	sqlNoteFault = `UPDATE runs SET fault = $3 WHERE id = $1 AND token = $2 AND state = 'running'`
+	// Names that the application had before it was renamed, unless somebody else has them now.
+	sqlFormer = `SELECT DISTINCT name FROM runs r WHERE application = $1 AND environment = $2 AND name <> $3 AND NOT EXISTS
+(SELECT FROM runs o WHERE o.environment = r.environment AND o.name = r.name AND o.application <> r.application AND o.id > r.id) ORDER BY name`
 	sqlSucceeded = `SELECT generation FROM runs WHERE application = $1 AND state = 'succeeded' AND kind <> 'remove'`
 
 	stepColumns   = `run, position, name, needs, state, attempt, detail, checkpoint, fault, started_at, finished_at`
@@ -50,7 +55,9 @@ WHERE id = $1 AND state IN ('queued', 'running') RETURNING ` + runColumns
 WHERE run = $1 AND name = $2`
 	sqlEndStep = `UPDATE steps SET state = $3, detail = $4, fault = $5, finished_at = now() WHERE run = $1 AND name = $2`
 
-	sqlLog  = `INSERT INTO run_logs (run, step, message) VALUES ($1, $2, $3)`
+	// A worker that lost the run says nothing any more.
+	sqlLog = `INSERT INTO run_logs (run, step, message)
+SELECT id, $2, $3 FROM runs WHERE id = $1 AND token = $4 AND state = 'running' FOR UPDATE`
 	sqlLogs = `SELECT id, step, at, message FROM run_logs WHERE run = $1 AND id > $2 ORDER BY id LIMIT 1000`
 )
 
@@ -94,6 +101,15 @@ func (s *Store) Succeeded(ctx context.Context, db postgres.Querier, application 
 	return pgx.CollectRows(rows, pgx.RowTo[int64])
 }
 
+// former returns the names that a run's application had before.
+func (s *Store) former(ctx context.Context, db postgres.Querier, r Run) ([]string, error) {
+	rows, err := db.Query(ctx, sqlFormer, r.Application, r.Environment, r.Name)
+	if err != nil {
+		return nil, fmt.Errorf("read former names: %w", err)
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
 // jobArgs are the arguments of a job that executes a run.
 type jobArgs struct {
 	Run int64 `json:"run"`
@@ -124,7 +140,7 @@ func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id 
 		if err := (&queue.Job{Args: old.Args}).Bind(&args); err != nil {
 			return 0, nil, err
 		}
-		run, err := s.end(ctx, tx, args.Run, Superseded, nil, 0)
+		run, err := s.end(ctx, tx, args.Run, Superseded, nil)
 		if err != nil {
 			return 0, nil, err
 		}
@@ -156,8 +172,8 @@ func (s *Store) fence(ctx context.Context, db postgres.Querier, r Run) error {
 }
 
 // end brings a run into a final state.
-func (s *Store) end(ctx context.Context, tx pgx.Tx, id int64, state State, cause *fault.Fault, writes int) (Run, error) {
-	list, err := collect[Run](tx.Query(ctx, sqlEnd, id, state, cause, writes))
+func (s *Store) end(ctx context.Context, tx pgx.Tx, id int64, state State, cause *fault.Fault) (Run, error) {
+	list, err := collect[Run](tx.Query(ctx, sqlEnd, id, state, cause))
 	if err != nil {
 		return Run{}, fmt.Errorf("end run %d: %w", id, err)
 	}

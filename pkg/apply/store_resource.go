@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -51,6 +52,7 @@ ON CONFLICT (environment, uid) DO UPDATE SET
   described_by = CASE WHEN described_by = $2 THEN coalesce((array_remove(users, $2))[1], '') ELSE described_by END
 WHERE environment = $1 AND $2 = ANY(users) AND deleted_at IS NULL AND NOT uid = ANY($3) RETURNING uid, deleted_at IS NOT NULL`
 	sqlShared      = `SELECT state FROM shared_states WHERE environment = $1`
+	sqlLockState   = `SELECT pg_advisory_xact_lock(hashtextextended('shared state ' || $1, 11))`
 	sqlStoreShared = `INSERT INTO shared_states (environment, state) VALUES ($1, $2)
 ON CONFLICT (environment) DO UPDATE SET state = $2, updated_at = now()`
 )
@@ -79,12 +81,8 @@ func (s *Store) Stored(ctx context.Context, db postgres.Querier, environment str
 		}
 		out[r.UID] = stored
 	}
-	var sealed []byte
-	if err := db.QueryRow(ctx, sqlShared, environment).Scan(&sealed); err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil, fmt.Errorf("read shared state: %w", err)
-	}
-	var shared map[string]any
-	return out, shared, s.openJSON(sealed, "shared state "+environment, &shared)
+	shared, err := s.shared(ctx, db, environment)
+	return out, shared, err
 }
 
 // provisioned stores a resource of a release with its state.
@@ -119,13 +117,49 @@ func (s *Store) retire(ctx context.Context, tx pgx.Tx, environment, workload str
 	return deleted, wrap("retire resources", err)
 }
 
-func (s *Store) storeShared(ctx context.Context, tx pgx.Tx, environment string, shared map[string]any) error {
-	sealed, err := s.sealJSON(shared, "shared state "+environment)
+// storeShared adds to the state that an environment's resources share. Another application may have added to it since
+// this one was planned: what it added stays.
+func (s *Store) storeShared(ctx context.Context, tx pgx.Tx, environment string, add map[string]any) error {
+	if _, err := tx.Exec(ctx, sqlLockState, environment); err != nil {
+		return fmt.Errorf("lock shared state: %w", err)
+	}
+	now, err := s.shared(ctx, tx, environment)
+	if err != nil {
+		return err
+	}
+	sealed, err := s.sealJSON(join(now, add), "shared state "+environment)
 	if err != nil {
 		return err
 	}
 	_, err = tx.Exec(ctx, sqlStoreShared, environment, sealed)
 	return wrap("store shared state", err)
+}
+
+// join returns a map with what both have; where they differ, add wins.
+func join(now, add map[string]any) map[string]any {
+	out := maps.Clone(add)
+	for key, value := range now {
+		have, both := out[key]
+		a, isMap := value.(map[string]any)
+		b, isMapToo := have.(map[string]any)
+		switch {
+		case isMap && isMapToo:
+			out[key] = join(a, b)
+		case !both:
+			out[key] = value
+		}
+	}
+	return out
+}
+
+// shared returns the state that an environment's resources share; nil if there is none.
+func (s *Store) shared(ctx context.Context, db postgres.Querier, environment string) (shared map[string]any, err error) {
+	var sealed []byte
+	if err := db.QueryRow(ctx, sqlShared, environment).Scan(&sealed); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return nil, fmt.Errorf("read shared state: %w", err)
+	}
+	err = s.openJSON(sealed, "shared state "+environment, &shared)
+	return shared, err
 }
 
 func (s *Store) sealJSON(v any, context string) ([]byte, error) {

@@ -21,6 +21,8 @@ type Delivery struct {
 	// relative to the environment's folder.
 	Write  []File
 	Remove []string
+	// Former are names that the application had before: what a target made for them beside the manifests goes too.
+	Former []string
 	// Alive fails when another worker took the run over.
 	Alive func(ctx context.Context) error
 	// Log tells people what happens.

@@ -1,0 +1,77 @@
+package apply
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/pkg/queue"
+)
+
+// A worker that wakes up after another one took its run over can write nothing at all.
+func TestReplacedWorkerWritesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.app("shop")
+	run := w.schedule(a, w.build("shop", image("shop:1")+"resources: {db: {type: postgres}}\n"))
+	ctx, s := t.Context(), w.runner.Runs
+	old, err := w.runner.begin(ctx, run.ID, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := &execution{Runner: w.runner, run: old}
+	steps, err := late.prepare(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.runner.begin(ctx, run.ID, 11); err != nil {
+		t.Fatal(err)
+	}
+	tables := []string{"runs", "steps", "run_logs", "resources", "shared_states", "inventories", "applications"}
+	before := w.dump(tables...)
+	refused := map[string]func() error{
+		"begin":   func() error { _, err := w.runner.begin(ctx, run.ID, 10); return err },
+		"prepare": func() error { _, err := late.prepare(ctx); return err },
+		"step":    func() error { return late.step(ctx, steps[0]) },
+		"succeed": func() error { return late.succeed(ctx, &queue.Job{}) },
+		"fence":   func() error { return s.fence(ctx, w.pool, old) },
+	}
+	for _, step := range steps {
+		refused["do "+step.name] = func() error { _, err := step.do(ctx, step.name); return err }
+	}
+	for name, act := range refused {
+		if err := act(); !errors.Is(err, queue.ErrLeaseLost) {
+			t.Errorf("%s answers %v", name, err)
+		}
+	}
+	late.log(ctx, "deliver", "a word from the past")
+	late.noteFailure(ctx, errInterrupted)
+	if diff := cmp.Diff(before, w.dump(tables...)); diff != "" {
+		t.Errorf("something was written:\n%s", diff)
+	}
+	if len(w.target.paths()) > 0 {
+		t.Errorf("files were delivered: %v", w.target.paths())
+	}
+}
+
+func TestEndedRunCannotBeginAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	run := w.schedule(w.app("shop"), w.build("shop", image("shop:1")))
+	w.tx(func(tx pgx.Tx) error {
+		_, err := w.runner.Runs.end(t.Context(), tx, run.ID, Cancelled, nil)
+		return err
+	})
+	if _, err := w.runner.begin(t.Context(), run.ID, 99); !errors.Is(err, queue.ErrLeaseLost) {
+		t.Errorf("begin answers %v", err)
+	}
+	w.tx(func(tx pgx.Tx) error {
+		again, err := w.runner.Runs.end(t.Context(), tx, run.ID, Failed, nil)
+		if again.State != Cancelled {
+			t.Errorf("the run became %s", again.State)
+		}
+		return err
+	})
+}
