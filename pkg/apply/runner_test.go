@@ -1,0 +1,318 @@
+package apply
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/queue"
+)
+
+const database = "resources: {db: {type: postgres}}\n"
+
+func TestInterruptedRunGoesOnWhereItWas(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.app("shop")
+	var tries atomic.Int32
+	w.target.on(func(context.Context, Delivery) error {
+		if tries.Add(1) == 1 {
+			return errInterrupted
+		}
+		return nil
+	})
+	run := w.schedule(a, w.build("shop", image("shop:1")+database))
+	w.work()
+	if run = w.ended(run); run.State != Succeeded || run.Attempt != 2 || run.Writes != len(w.target.paths()) {
+		t.Errorf("the run is %+v", run)
+	}
+	steps, err := w.runner.Runs.Steps(t.Context(), w.pool, run.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []int
+	for _, s := range steps {
+		got = append(got, s.Attempt)
+		if s.State != StepSucceeded || s.Fault != nil {
+			t.Errorf("%s is %s", s.Name, s.State)
+		}
+	}
+	if diff := cmp.Diff([]int{1, 2, 1}, got); diff != "" {
+		t.Errorf("attempts of provision, deliver, retire: %s", diff)
+	}
+	if again := w.deployed(a, w.build("shop", image("shop:1")+database)); again.Writes != 0 {
+		t.Errorf("the same release wrote %d files", again.Writes)
+	}
+}
+
+// A run dies after its delivery, and the newer release does not want what it delivered.
+func TestFilesOfARunThatDiedAreTakenAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.app("shop")
+	w.target.on(func(_ context.Context, d Delivery) error {
+		if d.Run.Generation == 1 {
+			for _, f := range d.Write {
+				w.target.mu.Lock()
+				w.target.files[f.Path] = string(f.Content)
+				w.target.mu.Unlock()
+			}
+			return fault.New(fault.TargetForeign, "died")
+		}
+		return nil
+	})
+	run := w.schedule(a, w.build("shop", image("shop:1")+database))
+	w.work()
+	w.ended(run)
+	w.deployed(a, w.build("shop", image("shop:2")))
+	if diff := cmp.Diff([]string{"shop/shop.deployment.apps.yaml"}, w.target.paths()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNewerReleaseStopsTheRunBetweenSteps(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.app("shop")
+	began, goOn := make(chan bool), make(chan bool)
+	w.target.on(func(ctx context.Context, d Delivery) error {
+		if d.Run.Generation == 1 {
+			began <- true
+			<-goOn
+		}
+		return nil
+	})
+	first := w.schedule(a, w.build("shop", image("shop:1")))
+	w.work()
+	<-began
+	second := w.schedule(a, w.build("shop", image("shop:2")))
+	third := w.schedule(a, w.build("shop", image("shop:3")))
+	var job queue.Entry
+	w.until("the worker to know", func() bool {
+		list, _ := w.queue.List(t.Context(), queue.Filter{Kind: JobKind, States: []queue.State{queue.Running}})
+		if len(list) == 1 {
+			job = list[0]
+		}
+		return job.Generation == 1
+	})
+	w.until("the first to end", func() bool {
+		select {
+		case goOn <- true:
+		default:
+		}
+		return w.run(first.ID).State.Final()
+	})
+	if s := w.ended(third).State; s != Succeeded {
+		t.Errorf("the newest is %s", s)
+	}
+	if s := w.run(second.ID).State; s != Superseded {
+		t.Errorf("the waiting one is %s", s)
+	}
+	// It stops at the safe point if it was told in time, else it succeeds; the newest is what is there in the end.
+	if s := w.run(first.ID).State; s != Superseded && s != Succeeded {
+		t.Errorf("the running one is %s", s)
+	}
+	if got := w.application(a.ID); got.Applied != 3 || got.Hold != nil {
+		t.Errorf("applied %d, hold %v", got.Applied, got.Hold)
+	}
+}
+
+func TestCancelEndsARunThatRunsOrWaits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cancel := func(run Run) {
+		job, err := w.runner.Runs.JobOf(t.Context(), w.queue, run)
+		if err == nil {
+			err = w.queue.Cancel(t.Context(), job, "by a person")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := make(chan bool, 1)
+	w.target.on(func(ctx context.Context, d Delivery) error {
+		began <- true
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	waiting := w.schedule(w.app("waits"), w.build("waits", image("w:1")))
+	cancel(waiting)
+	if s := w.run(waiting.ID).State; s != Cancelled {
+		t.Errorf("the waiting one is %s", s)
+	}
+	a := w.app("runs")
+	running := w.schedule(a, w.build("runs", image("r:1")))
+	w.work()
+	<-began
+	cancel(running)
+	if s := w.ended(running).State; s != Cancelled {
+		t.Errorf("the running one is %s", s)
+	}
+	if a := w.application(a.ID); a.Hold != nil || a.Generation != 1 {
+		t.Errorf("a cancelled run was answered: %+v", a)
+	}
+	if _, err := w.runner.Runs.JobOf(t.Context(), w.queue, running); fault.ClassOf(err) != fault.Code(fault.JobFinished).Entry().Class {
+		t.Errorf("the job of an ended run: %v", err)
+	}
+}
+
+func TestFailedReleaseIsRolledBackAndHeld(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.app("shop")
+	w.work()
+	w.deployed(a, w.build("shop", image("shop:1")))
+	good := w.dumpTarget()
+	w.refuse("shop:2", fault.TargetForeign)
+	bad := w.build("shop", image("shop:2"))
+	failed := w.ended(w.schedule(a, bad))
+	if failed.State != Failed || failed.Fault == nil || failed.Fault.Code != fault.TargetForeign || failed.Attempt != 1 {
+		t.Fatalf("the run is %+v", failed)
+	}
+	// The hold and the rollback's run are there as soon as the failure is.
+	now := w.application(a.ID)
+	if now.Generation != 3 || now.Hold == nil || now.Hold.Digest != bad.Digest || !strings.Contains(now.Hold.Reason, "generation 1 is applied again") {
+		t.Fatalf("the application is %+v, hold %+v", now, now.Hold)
+	}
+	undo, err := w.runner.Runs.RunOf(t.Context(), w.pool, a.ID, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if undo = w.ended(undo); undo.Kind != Rollback || undo.State != Succeeded || undo.Commit != failed.Commit {
+		t.Errorf("the rollback is %+v", undo)
+	}
+	if diff := cmp.Diff(good, w.dumpTarget()); diff != "" {
+		t.Error(diff)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	want := []string{"shop 1 running", "shop 1 succeeded", "shop 2 running", "shop 3 queued", "shop 2 failed", "shop 3 running", "shop 3 succeeded"}
+	if diff := cmp.Diff(want, w.told); diff != "" {
+		t.Errorf("told: %s", diff)
+	}
+}
+
+func (w *world) dumpTarget() map[string]string {
+	w.target.mu.Lock()
+	defer w.target.mu.Unlock()
+	out := map[string]string{}
+	for k, v := range w.target.files {
+		out[k] = v
+	}
+	return out
+}
+
+func TestRetryableFailureIsTriedToTheEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.refuse("shop:1", fault.TargetRejected)
+	a := w.app("shop")
+	run := w.schedule(a, w.build("shop", image("shop:1")))
+	w.work()
+	if run = w.ended(run); run.State != Failed || run.Attempt != 3 {
+		t.Errorf("the run is %+v", run)
+	}
+	// There is nothing to go back to.
+	if now := w.application(a.ID); now.Generation != 1 || now.Hold == nil || now.Hold.Digest == "" {
+		t.Errorf("the application is %+v", now)
+	}
+}
+
+func TestFailureWithANewerReleaseIsNotRolledBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.app("shop")
+	run := w.schedule(a, w.build("shop", image("shop:1")))
+	w.tx(func(tx pgx.Tx) error { _, err := w.runner.Runs.begin(t.Context(), tx, run.ID, 1); return err })
+	w.schedule(a, w.build("shop", image("shop:2")))
+	w.tx(func(tx pgx.Tx) error {
+		// The queue ends the job although the newer one waits.
+		return w.runner.onEnd(t.Context(), tx, &queue.Job{Args: []byte(`{"run": ` + itoa(run.ID) + `}`)}, fault.New(fault.TargetForeign, "no"))
+	})
+	if now := w.application(a.ID); now.Hold != nil || now.Generation != 2 {
+		t.Errorf("the application is %+v", now)
+	}
+}
+
+func TestFailedRollbackIsNotRolledBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.app("shop")
+	w.work()
+	w.deployed(a, w.build("shop", image("shop:1")))
+	w.target.on(func(context.Context, Delivery) error { return fault.New(fault.TargetForeign, "full") })
+	w.ended(w.schedule(a, w.build("shop", image("shop:2"))))
+	undo, err := w.runner.Runs.RunOf(t.Context(), w.pool, a.ID, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if undo = w.ended(undo); undo.State != Failed {
+		t.Errorf("the rollback is %s", undo.State)
+	}
+	if now := w.application(a.ID); now.Generation != 3 || now.Hold == nil {
+		t.Errorf("the application is %+v", now)
+	}
+}
+
+// A removal that failed must not hold back the commit that brings the application back.
+func TestFailedRemovalHoldsNoRelease(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.app("shop")
+	w.work()
+	r := w.build("shop", image("shop:1"))
+	w.deployed(a, r)
+	w.target.on(func(context.Context, Delivery) error { return fault.New(fault.TargetForeign, "full") })
+	if run := w.ended(w.schedule(a, nil)); run.State != Failed {
+		t.Errorf("the removal is %s", run.State)
+	}
+	now := w.application(a.ID)
+	if now.Generation != 2 || now.RemovedAt != nil || now.Hold == nil || now.Hold.Holds(r.Digest) {
+		t.Errorf("the application is %+v, hold %+v", now, now.Hold)
+	}
+	w.target.on(nil)
+	w.deployed(a, nil)
+	if now := w.application(a.ID); now.RemovedAt == nil || len(w.target.paths()) > 0 {
+		t.Errorf("the application is %+v with %v", now, w.target.paths())
+	}
+}
+
+// Each delivery of shared objects needs one connection, however many wait for their turn.
+func TestSharedDeliveriesDoNotExhaustThePool(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sharedProvisioner)
+	small := w.pool.Config()
+	small.MaxConns = 2
+	pool, err := pgxpoolNew(t, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.runner.Pool = pool
+	var runs []Run
+	for _, name := range []string{"one", "two", "three", "four"} {
+		runs = append(runs, w.schedule(w.app(name), w.build(name, image("a:1")+"resources: {all: {type: common, id: all}}\n")))
+	}
+	w.work()
+	for _, run := range runs {
+		if run = w.ended(run); run.State != Succeeded || run.Attempt != 1 {
+			t.Errorf("%s is %s after %d attempts", run.Name, run.State, run.Attempt)
+		}
+	}
+	_, shared, err := w.runner.Runs.Stored(t.Context(), w.pool, "production")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"rooms": map[string]any{"one": "taken", "two": "taken", "three": "taken", "four": "taken"}}
+	if diff := cmp.Diff(want, shared); diff != "" {
+		t.Errorf("the shared state: %s", diff)
+	}
+	if !slices.Contains(w.target.paths(), "_shared/common.configmap.yaml") {
+		t.Errorf("there are %v", w.target.paths())
+	}
+}
