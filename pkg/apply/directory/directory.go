@@ -16,11 +16,17 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
 
 	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/queue"
 )
+
+// lockWait is how long to wait before asking again for a lock that another worker holds.
+const lockWait = 50 * time.Millisecond
 
 // Target writes below environments' folders.
 type Target struct {
@@ -36,7 +42,7 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 	if !filepath.IsAbs(root) {
 		root = filepath.Join(t.Data, root)
 	}
-	unlock, err := fence(root, d)
+	unlock, err := fence(ctx, root, d)
 	if err != nil {
 		return apply.Delivered{}, err
 	}
@@ -46,8 +52,8 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 	}
 	written, removed := 0, 0
 	for _, f := range d.Write {
-		changed, err := write(filepath.Join(root, filepath.FromSlash(f.Path)), f)
-		if errors.Is(err, syscall.EISDIR) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EEXIST) {
+		changed, err := write(root, f)
+		if foreign(err) {
 			return apply.Delivered{}, fault.New(fault.TargetForeign, "write %s: %w", f.Path, err)
 		}
 		if err != nil {
@@ -59,30 +65,91 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 		}
 	}
 	for _, path := range d.Remove {
-		err := os.Remove(filepath.Join(root, filepath.FromSlash(path)))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		there, err := remove(root, path)
+		if foreign(err) {
+			return apply.Delivered{}, fault.New(fault.TargetForeign, "remove %s: %w", path, err)
+		}
+		if err != nil {
 			return apply.Delivered{}, fmt.Errorf("remove %s: %w", path, err)
 		}
-		if err == nil {
+		if there {
 			removed++
 			d.Log("removed %s", path)
 		}
 	}
+	empty := d.Former
 	if len(d.Write) == 0 {
+		empty = append([]string{d.Run.Name}, empty...)
+	}
+	for _, folder := range empty {
 		// Only an empty folder goes: what others put there stays.
-		_ = os.Remove(filepath.Join(root, d.Run.Name))
+		_ = os.Remove(filepath.Join(root, folder))
 	}
 	return apply.Delivered{Writes: written + removed, Detail: fmt.Sprintf("%d written, %d removed, %d as they were", written, removed, len(d.Write)-written)}, nil
 }
 
+// errForeign says that a folder or a manifest of ours is something else.
+var errForeign = errors.New("it is not what we put there")
+
+func foreign(err error) bool {
+	for _, kind := range []error{errForeign, syscall.EISDIR, syscall.ENOTDIR, syscall.EEXIST, syscall.ENOTEMPTY} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// locate returns where a file of the target is. Folders below the root must be folders: a symlink would lead us, and
+// whoever is served from the target, elsewhere.
+func locate(root, name string) (string, error) {
+	if !filepath.IsLocal(filepath.FromSlash(name)) {
+		return "", fmt.Errorf("%s leaves the folder: %w", name, errForeign)
+	}
+	path := filepath.Join(root, filepath.FromSlash(name))
+	for dir := filepath.Dir(path); dir != filepath.Clean(root); dir = filepath.Dir(dir) {
+		info, err := os.Lstat(dir)
+		if err == nil && !info.IsDir() {
+			return "", fmt.Errorf("%s is no folder: %w", dir, errForeign)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	return path, nil
+}
+
+// remove deletes a file and says whether it was there.
+func remove(root, name string) (there bool, err error) {
+	path, err := locate(root, name)
+	if err != nil {
+		return false, err
+	}
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if info.IsDir() {
+		return false, fmt.Errorf("%s is a folder: %w", name, errForeign)
+	}
+	return true, os.Remove(path)
+}
+
 // write replaces a file if its content or mode differs.
-func write(path string, f apply.File) (changed bool, err error) {
+func write(root string, f apply.File) (changed bool, err error) {
+	path, err := locate(root, f.Path)
+	if err != nil {
+		return false, err
+	}
 	mode := fs.FileMode(0o644)
 	if f.Secret {
 		mode = 0o600
 	}
-	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, f.Content) {
-		if info, err := os.Stat(path); err == nil && info.Mode().Perm() == mode {
+	if info, err := os.Lstat(path); err == nil && info.Mode() == mode { // a regular file
+		if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, f.Content) {
 			return false, nil
 		}
 	}
@@ -103,7 +170,7 @@ func write(path string, f apply.File) (changed bool, err error) {
 }
 
 // fence locks the application's part of the folder and refuses a run whose token is older than one that was there.
-func fence(root string, d apply.Delivery) (unlock func(), err error) {
+func fence(ctx context.Context, root string, d apply.Delivery) (unlock func(), err error) {
 	folder := filepath.Join(root, ".reconciler")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, fmt.Errorf("prepare %s: %w", root, err)
@@ -113,7 +180,15 @@ func fence(root string, d apply.Delivery) (unlock func(), err error) {
 		return nil, fmt.Errorf("open fence: %w", err)
 	}
 	unlock = func() { f.Close() } // closing gives the lock back
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+	// Who holds the lock may be a process that is stopped: whoever waits for it must be able to give up.
+	lock := func() error {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) {
+			return backoff.Permanent(err)
+		}
+		return err
+	}
+	if err := backoff.Retry(lock, backoff.WithContext(backoff.NewConstantBackOff(lockWait), ctx)); err != nil {
 		unlock()
 		return nil, fmt.Errorf("lock fence: %w", err)
 	}

@@ -56,9 +56,9 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 		return apply.Delivered{}, err
 	}
 	done := apply.Delivered{}
-	if settings.Secrets != "" {
-		// Secrets first: what refers to them must not be deployed before them.
-		if done, err = t.secrets(ctx, d, settings, secret); err != nil {
+	if settings.Secrets != "" && len(secret) > 0 {
+		// What refers to Secrets must not be deployed before them, nor lose them before it is gone itself.
+		if done, err = t.secrets(ctx, d, settings, secret, nil); err != nil {
 			return done, err
 		}
 	}
@@ -72,10 +72,31 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 		return done, err
 	}
 	p := push{mirror: mirror, client: t.Client, remote: remote, settings: settings, delivery: d, public: public}
+	p.delivery.Remove = append(paths(secret), d.Remove...)
 	committed, err := p.run(ctx)
-	done.Writes += committed.Writes
-	done.Detail = strings.TrimPrefix(strings.Join([]string{done.Detail, committed.Detail}, "; "), "; ")
+	done = plus(done, committed)
+	if err != nil || settings.Secrets == "" {
+		return done, err
+	}
+	removed, err := t.secrets(ctx, d, settings, nil, append(paths(public), d.Remove...))
+	if removed.Writes > 0 {
+		done = plus(done, removed)
+	}
 	return done, err
+}
+
+// plus joins what two parts of a delivery did.
+func plus(a, b apply.Delivered) apply.Delivered {
+	return apply.Delivered{Writes: a.Writes + b.Writes, Detail: strings.TrimPrefix(a.Detail+"; "+b.Detail, "; ")}
+}
+
+// paths of files of the one kind are to be removed where the other kind goes: a file can come to hold secrets, or cease
+// to.
+func paths(files []apply.File) (list []string) {
+	for _, f := range files {
+		list = append(list, f.Path)
+	}
+	return list
 }
 
 // split separates what may be committed from what may not.
@@ -93,11 +114,11 @@ func split(d apply.Delivery, settings *platform.GitOpsTarget) (public, secret []
 	return public, secret, nil
 }
 
-// secrets writes Secrets to the environment's folder for them.
-func (t *Target) secrets(ctx context.Context, d apply.Delivery, settings *platform.GitOpsTarget, files []apply.File) (apply.Delivered, error) {
+// secrets changes the environment's folder for Secrets.
+func (t *Target) secrets(ctx context.Context, d apply.Delivery, settings *platform.GitOpsTarget, write []apply.File, remove []string) (apply.Delivered, error) {
 	e := *d.Environment
 	e.Target = platform.Target{Directory: &platform.DirectoryTarget{Path: settings.Secrets}}
-	d.Environment, d.Write = &e, files
+	d.Environment, d.Write, d.Remove = &e, write, remove
 	done, err := (&directory.Target{Data: t.Data}).Deliver(ctx, d)
 	done.Detail = "secrets: " + done.Detail
 	return done, err
@@ -146,6 +167,9 @@ func (p *push) once(ctx context.Context) (apply.Delivered, error) {
 		return apply.Delivered{Detail: "the repository is as it should be"}, err
 	}
 	commit, changed, err := p.mirror.Commit(ctx, head, changes, p.meta())
+	if foreign, ok := fault.As(err); ok && foreign.Class() == fault.Permanent {
+		err = fault.New(fault.TargetForeign, "%s: %w", p.settings.Repository, err)
+	}
 	if err != nil || !changed {
 		return apply.Delivered{Detail: "the repository is as it should be"}, err
 	}
@@ -153,7 +177,12 @@ func (p *push) once(ctx context.Context) (apply.Delivered, error) {
 	if err := p.delivery.Alive(ctx); err != nil {
 		return apply.Delivered{}, err
 	}
-	if err := p.mirror.Push(ctx, commit, p.settings.Branch, head); err != nil {
+	err = p.mirror.Push(ctx, commit, p.settings.Branch, head)
+	if refused, ok := fault.As(err); ok && refused.Class() == fault.Refused && !errors.Is(err, gitrepo.ErrRejected) {
+		// A protection of the branch can be lifted: the run goes on trying for as long as runs do.
+		return apply.Delivered{}, fault.New(fault.TargetRejected, "%w", err)
+	}
+	if err != nil {
 		return apply.Delivered{}, err
 	}
 	p.delivery.Log("pushed %s to %s of %s: %d files", commit, p.settings.Branch, p.settings.Repository, len(changes))
@@ -176,10 +205,7 @@ func (p *push) changes(ctx context.Context, head gitrepo.Hash, ref string) ([]gi
 	var changes []gitrepo.Change
 	for _, f := range p.public {
 		full := path.Join(p.settings.Path, f.Path)
-		have, found, err := read(full)
-		if foreign, ok := fault.As(err); ok && foreign.Class() == fault.Permanent {
-			return nil, fault.New(fault.TargetForeign, "%s in %s: %w", full, p.settings.Repository, err)
-		}
+		have, found, err := p.ours(read, full)
 		if err != nil {
 			return nil, err
 		}
@@ -187,20 +213,40 @@ func (p *push) changes(ctx context.Context, head gitrepo.Hash, ref string) ([]gi
 			changes = append(changes, gitrepo.Change{Path: full, Content: f.Content})
 		}
 	}
-	gone := p.delivery.Remove
-	if len(p.delivery.Write) == 0 && p.settings.ArgoCD != nil {
-		// Argo CD's Application goes first: it must not sync a folder that is half gone.
-		gone = append([]string{applicationPath(p.delivery)}, gone...)
-	}
-	for _, name := range gone {
+	for _, name := range p.gone() {
 		full := path.Join(p.settings.Path, name)
-		if _, found, err := read(full); err == nil && found {
-			changes = append(changes, gitrepo.Change{Path: full, Delete: true})
-		} else if err != nil {
+		_, found, err := p.ours(read, full)
+		if err != nil {
 			return nil, err
+		}
+		if found {
+			changes = append(changes, gitrepo.Change{Path: full, Delete: true})
 		}
 	}
 	return changes, nil
+}
+
+// ours reads a file that can only be ours; anything else at its place is a fault.
+func (p *push) ours(read func(string) ([]byte, bool, error), full string) (content []byte, found bool, err error) {
+	content, found, err = read(full)
+	if foreign, ok := fault.As(err); ok && foreign.Class() == fault.Permanent {
+		err = fault.New(fault.TargetForeign, "%s in %s: %w", full, p.settings.Repository, err)
+	}
+	return content, found, err
+}
+
+// gone are the paths to be removed.
+func (p *push) gone() (list []string) {
+	if p.settings.ArgoCD != nil {
+		for _, name := range p.delivery.Former {
+			list = append(list, applicationPath(name))
+		}
+		if len(p.delivery.Write) == 0 {
+			// Argo CD's Application goes first: it must not sync a folder that is half gone.
+			list = append(list, applicationPath(p.delivery.Run.Name))
+		}
+	}
+	return append(list, p.delivery.Remove...)
 }
 
 // meta is the commit's message and authors. Its time is the release's, so that a repeated run makes the same commit.
@@ -213,7 +259,7 @@ func (p *push) meta() gitrepo.CommitMeta {
 	return gitrepo.CommitMeta{Author: us, Committer: us, Message: message, When: r.CreatedAt}
 }
 
-func applicationPath(d apply.Delivery) string { return applicationsFolder + "/" + d.Run.Name + ".yaml" }
+func applicationPath(name string) string { return applicationsFolder + "/" + name + ".yaml" }
 
 // argo is the Application by which Argo CD deploys the application's folder.
 func argo(d apply.Delivery, settings *platform.GitOpsTarget) apply.File {
@@ -236,5 +282,5 @@ func argo(d apply.Delivery, settings *platform.GitOpsTarget) apply.File {
 	if err != nil {
 		panic(err) // maps of strings always marshal
 	}
-	return apply.File{Path: applicationPath(d), Content: text}
+	return apply.File{Path: applicationPath(d.Run.Name), Content: text}
 }

@@ -1,0 +1,179 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/innominatus/reconciler/internal/testenv"
+	"github.com/innominatus/reconciler/pkg/apply"
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/queue"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+func delivery(token int64, files ...apply.File) apply.Delivery {
+	e := &platform.Environment{Name: "production"}
+	e.Target.Directory = &platform.DirectoryTarget{Path: "out"}
+	return apply.Delivery{
+		Environment: e, Run: apply.Run{Name: "shop", Token: token}, Write: files,
+		Alive: func(context.Context) error { return nil }, Log: func(string, ...any) {},
+	}
+}
+
+func file(path, content string) apply.File { return apply.File{Path: path, Content: []byte(content)} }
+
+// tree returns the files of a folder with their modes, without ours.
+func tree(t *testing.T, root string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		name, _ := filepath.Rel(root, path)
+		if filepath.Dir(name) != ".reconciler" {
+			out[name] = info.Mode().String() + " " + string(content)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func deliver(t *testing.T, target *Target, d apply.Delivery) apply.Delivered {
+	t.Helper()
+	done, err := target.Deliver(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
+
+func TestSameFilesAreWrittenOnce(t *testing.T) {
+	t.Parallel()
+	target, root := &Target{Data: t.TempDir()}, ""
+	root = filepath.Join(target.Data, "out")
+	secret := file("shop/s.yaml", "s")
+	secret.Secret = true
+	if n := deliver(t, target, delivery(1, file("shop/a.yaml", "a"), secret)).Writes; n != 2 {
+		t.Errorf("%d writes", n)
+	}
+	if n := deliver(t, target, delivery(1, file("shop/a.yaml", "a"), secret)).Writes; n != 0 {
+		t.Errorf("%d writes of the same", n)
+	}
+	if diff := cmp.Diff(map[string]string{"shop/a.yaml": "-rw-r--r-- a", "shop/s.yaml": "-rw------- s"}, tree(t, root)); diff != "" {
+		t.Error(diff)
+	}
+	if err := os.WriteFile(filepath.Join(root, "shop/foreign"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := delivery(2)
+	d.Remove = []string{"shop/a.yaml", "shop/s.yaml", "shop/never.yaml"}
+	if n := deliver(t, target, d).Writes; n != 2 {
+		t.Errorf("%d removed", n)
+	}
+	if diff := cmp.Diff(map[string]string{"shop/foreign": "-rw-r--r-- "}, tree(t, root)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFenceRefusesOlderToken(t *testing.T) {
+	t.Parallel()
+	target := &Target{Data: t.TempDir()}
+	deliver(t, target, delivery(100, file("shop/a.yaml", "new")))
+	if _, err := target.Deliver(t.Context(), delivery(99, file("shop/a.yaml", "old"))); !errors.Is(err, queue.ErrLeaseLost) {
+		t.Errorf("it answers %v", err)
+	}
+	gone := delivery(101, file("shop/a.yaml", "newer"))
+	gone.Alive = func(context.Context) error { return queue.ErrLeaseLost }
+	if _, err := target.Deliver(t.Context(), gone); !errors.Is(err, queue.ErrLeaseLost) {
+		t.Errorf("it answers %v", err)
+	}
+	if got := tree(t, filepath.Join(target.Data, "out"))["shop/a.yaml"]; got != "-rw-r--r-- new" {
+		t.Errorf("the file is %q", got)
+	}
+}
+
+// A worker that was stopped while it held the lock does not hang its successor for ever.
+func TestWaitForTheLockCanBeGivenUp(t *testing.T) {
+	t.Parallel()
+	target := &Target{Data: t.TempDir()}
+	unlock, err := fence(t.Context(), filepath.Join(target.Data, "out"), delivery(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := target.Deliver(ctx, delivery(2, file("shop/a.yaml", "a"))); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it answers %v", err)
+	}
+	unlock()
+	deliver(t, target, delivery(2, file("shop/a.yaml", "a")))
+}
+
+func TestForeignThingsStopADelivery(t *testing.T) {
+	t.Parallel()
+	elsewhere := t.TempDir()
+	for name, c := range map[string]struct {
+		put   func(root string) error
+		write []apply.File
+		gone  []string
+	}{
+		"a folder where a manifest belongs":  {func(r string) error { return os.MkdirAll(r+"/shop/a.yaml/x", 0o755) }, []apply.File{file("shop/a.yaml", "a")}, nil},
+		"a folder where a manifest was":      {func(r string) error { return os.MkdirAll(r+"/shop/a.yaml/x", 0o755) }, nil, []string{"shop/a.yaml"}},
+		"an empty folder":                    {func(r string) error { return os.MkdirAll(r+"/shop/a.yaml", 0o755) }, nil, []string{"shop/a.yaml"}},
+		"a file where the folder belongs":    {func(r string) error { return os.WriteFile(r+"/shop", nil, 0o644) }, []apply.File{file("shop/a.yaml", "a")}, nil},
+		"a symlink where the folder belongs": {func(r string) error { return os.Symlink(elsewhere, r+"/shop") }, []apply.File{file("shop/a.yaml", "a")}, nil},
+		"a symlink where the folder was":     {func(r string) error { return os.Symlink(elsewhere, r+"/shop") }, nil, []string{"shop/kept"}},
+		"a path that leaves":                 {func(string) error { return nil }, []apply.File{file("../../etc/a", "a")}, nil},
+		"a removal that leaves":              {func(string) error { return nil }, nil, []string{"../../etc/a"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := &Target{Data: t.TempDir()}
+			root := filepath.Join(target.Data, "out")
+			if err := errors.Join(os.MkdirAll(root, 0o755), c.put(root), os.WriteFile(elsewhere+"/kept", nil, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+			d := delivery(1, c.write...)
+			d.Remove = c.gone
+			_, err := target.Deliver(t.Context(), d)
+			if f, ok := fault.As(err); !ok || f.Code != fault.TargetForeign {
+				t.Errorf("it answers %v", err)
+			}
+			if diff := cmp.Diff(map[string]string{"kept": "-rw-r--r-- "}, tree(t, elsewhere)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A symlink at a manifest's own place is replaced, not followed.
+func TestSymlinkIsReplaced(t *testing.T) {
+	t.Parallel()
+	target := &Target{Data: t.TempDir()}
+	root := filepath.Join(target.Data, "out")
+	victim := filepath.Join(t.TempDir(), "victim")
+	if err := errors.Join(os.MkdirAll(root+"/shop", 0o755), os.WriteFile(victim, []byte("a"), 0o644), os.Symlink(victim, root+"/shop/a.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, target, delivery(1, file("shop/a.yaml", "a")))
+	if info, err := os.Lstat(root + "/shop/a.yaml"); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("it is %v, %v", info, err)
+	}
+}

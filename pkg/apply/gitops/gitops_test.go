@@ -1,0 +1,293 @@
+package gitops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/innominatus/reconciler/internal/testenv"
+	"github.com/innominatus/reconciler/pkg/apply"
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/gitrepo"
+	"github.com/innominatus/reconciler/pkg/gitrepo/gitserver"
+	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/queue"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+type world struct {
+	testing.TB
+	repo   *testenv.GitRepo
+	target *Target
+	down   atomic.Bool
+	// before is called before each push reaches the repository.
+	before atomic.Pointer[func()]
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{TB: t}
+	server := testenv.Git(t, gitserver.Options{Before: func(rw http.ResponseWriter, r *http.Request) bool {
+		if w.down.Load() {
+			http.Error(rw, "down", http.StatusBadGateway)
+			return true
+		}
+		if f := w.before.Load(); f != nil && strings.HasSuffix(r.URL.Path, "/git-receive-pack") {
+			(*f)()
+		}
+		return false
+	}})
+	w.repo = server.CreateRepo(t, "deploy")
+	w.target = w.another()
+	return w
+}
+
+// another is the target of another replica.
+func (w *world) another() *Target {
+	client := gitrepo.NewClient(gitrepo.ClientConfig{})
+	w.Cleanup(client.Close)
+	return &Target{Client: client, Dir: w.TempDir(), Data: w.TempDir(), Remote: func(t *platform.GitOpsTarget) gitrepo.Remote {
+		return gitrepo.Remote{URL: t.Repository}
+	}}
+}
+
+func (w *world) delivery(name string, generation int64, files ...apply.File) apply.Delivery {
+	e := &platform.Environment{Name: "production"}
+	e.Namespace = "shop"
+	e.Target.GitOps = &platform.GitOpsTarget{
+		Repository: w.repo.URL, Branch: "main", Path: "environments/production", Secrets: "secrets",
+		ArgoCD: &platform.ArgoCD{Namespace: "argocd", Project: "default", Server: "https://k", Repository: w.repo.URL},
+	}
+	return apply.Delivery{
+		Environment: e, Write: files, Alive: func(context.Context) error { return nil }, Log: func(string, ...any) {},
+		Run: apply.Run{Name: name, Environment: "production", Repository: "shop/app", Generation: generation, Kind: apply.Deploy, Commit: "abc", Plan: "p1",
+			Token: generation, CreatedAt: time.Unix(1_700_000_000, 0)},
+	}
+}
+
+func file(path, content string) apply.File { return apply.File{Path: path, Content: []byte(content)} }
+
+func secret(path, content string) apply.File {
+	return apply.File{Path: path, Content: []byte(content), Secret: true}
+}
+
+func (w *world) deliver(d apply.Delivery) apply.Delivered {
+	w.Helper()
+	done, err := w.target.Deliver(w.Context(), d)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return done
+}
+
+func (w *world) files() []string {
+	w.Helper()
+	return strings.Fields(w.repo.Run("ls-tree", "-r", "--name-only", "main"))
+}
+
+func (w *world) count() string { return w.repo.Run("rev-list", "--count", "main") }
+
+func (w *world) code(err error, code fault.Code) {
+	w.Helper()
+	if f, ok := fault.As(err); !ok || f.Code != code {
+		w.Errorf("got %v, want %s", err, code)
+	}
+}
+
+func TestOneCommitPerRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.delivery("shop", 1, file("shop/a.yaml", "a"), file("shop/b.yaml", "b"))
+	if done := w.deliver(d); done.Writes != 3 {
+		t.Errorf("an empty repository: %+v", done)
+	}
+	want := "Deploy shop in production, generation 1\n\nApplication: shop\nEnvironment: production\nGeneration: 1\nSource: shop/app@abc\nPlan: p1"
+	if diff := cmp.Diff(want, strings.TrimSpace(w.repo.Run("log", "-1", "--format=%B", "main"))); diff != "" {
+		t.Error(diff)
+	}
+	if done := w.deliver(d); done.Writes != 0 || w.count() != "1" {
+		t.Errorf("the same again: %+v, %s commits", done, w.count())
+	}
+	argo := w.repo.Run("show", "main:environments/production/_applications/shop.yaml")
+	for _, text := range []string{"name: production-shop", "path: environments/production/shop", "targetRevision: main", "namespace: argocd"} {
+		if !strings.Contains(argo, text) {
+			t.Errorf("the Application does not say %q: %s", text, argo)
+		}
+	}
+	d = w.delivery("shop", 2)
+	d.Run.Kind, d.Remove = apply.Remove, []string{"shop/a.yaml", "shop/b.yaml"}
+	w.repo.Commit("main", map[string]string{"environments/production/shop/README": "by people", "README": "x"})
+	w.deliver(d)
+	if diff := cmp.Diff([]string{"README", "environments/production/shop/README"}, w.files()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRenamedApplicationOfArgoGoes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.deliver(w.delivery("old", 1, file("old/a.yaml", "a")))
+	d := w.delivery("new", 2, file("new/a.yaml", "a"))
+	d.Former, d.Remove = []string{"old"}, []string{"old/a.yaml"}
+	w.deliver(d)
+	if diff := cmp.Diff([]string{"environments/production/_applications/new.yaml", "environments/production/new/a.yaml"}, w.files()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestOthersCommitsAreKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.repo.Commit("main", map[string]string{"README": "1"})
+	var n atomic.Int32
+	race := func() {
+		if i := n.Add(1); i <= 3 {
+			w.repo.Commit("main", map[string]string{fmt.Sprintf("others/%d", i): "x"})
+		}
+	}
+	w.before.Store(&race)
+	w.deliver(w.delivery("shop", 1, file("shop/a.yaml", "a")))
+	want := []string{"README", "environments/production/_applications/shop.yaml", "environments/production/shop/a.yaml", "others/1", "others/2", "others/3"}
+	if diff := cmp.Diff(want, w.files()); diff != "" {
+		t.Error(diff)
+	}
+	if w.count() != "5" {
+		t.Errorf("there are %s commits", w.count())
+	}
+}
+
+func TestReplacedWorkerDoesNotPush(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	head := w.repo.Commit("main", map[string]string{"README": "1"})
+	d := w.delivery("shop", 1, file("shop/a.yaml", "a"))
+	d.Environment.Target.GitOps.Secrets = ""
+	asked := false
+	d.Alive = func(context.Context) error { asked = true; return queue.ErrLeaseLost }
+	if _, err := w.target.Deliver(t.Context(), d); !errors.Is(err, queue.ErrLeaseLost) || !asked {
+		t.Errorf("it answers %v", err)
+	}
+	if now := w.repo.Run("rev-parse", "main"); now != head {
+		t.Error("it pushed")
+	}
+}
+
+func TestForeignThingsStopADelivery(t *testing.T) {
+	t.Parallel()
+	const at = "environments/production/shop/a.yaml"
+	for name, foreign := range map[string]gitserver.File{
+		"directory": {Path: at + "/x", Content: "x"}, "symlink": {Path: at, Mode: "120000", Content: "/etc/passwd"},
+		"submodule": {Path: at, Mode: "160000", Content: strings.Repeat("1", 40)}, "folder is a file": {Path: filepath.Dir(at), Content: "x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.repo.CommitFiles("main", foreign)
+			_, err := w.target.Deliver(t.Context(), w.delivery("shop", 1, file("shop/a.yaml", "a")))
+			w.code(err, fault.TargetForeign)
+			if w.count() != "1" {
+				t.Error("it committed")
+			}
+			if name == "directory" || name == "symlink" {
+				d := w.delivery("shop", 2)
+				d.Remove = []string{"shop/a.yaml"}
+				_, err = w.target.Deliver(t.Context(), d)
+				w.code(err, fault.TargetForeign)
+			}
+		})
+	}
+}
+
+func TestProtectedBranchIsToldAndTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.repo.Commit("main", map[string]string{"README": "1"})
+	hook := "#!/bin/sh\necho protected >&2\nexit 1\n"
+	if err := os.WriteFile(filepath.Join(w.repo.Dir, "hooks", "pre-receive"), []byte(hook), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.target.Deliver(t.Context(), w.delivery("shop", 1, file("shop/a.yaml", "a")))
+	w.code(err, fault.TargetRejected)
+	if fault.ClassOf(err) != fault.Retryable {
+		t.Errorf("%v is %s", err, fault.ClassOf(err))
+	}
+}
+
+func TestRemoteThatIsDownIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.down.Store(true)
+	_, err := w.target.Deliver(t.Context(), w.delivery("shop", 1, file("shop/a.yaml", "a")))
+	if err == nil || fault.ClassOf(err) != fault.Retryable {
+		t.Errorf("%v is %s", err, fault.ClassOf(err))
+	}
+	w.down.Store(false)
+	w.deliver(w.delivery("shop", 1, file("shop/a.yaml", "a")))
+}
+
+func TestSecretsNeverReachTheRepository(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const value = "correct horse battery staple"
+	folder := filepath.Join(w.target.Data, "secrets")
+	w.deliver(w.delivery("shop", 1, file("shop/a.yaml", "a"), secret("shop/s.yaml", value)))
+	if text, err := os.ReadFile(folder + "/shop/s.yaml"); err != nil || string(text) != value {
+		t.Errorf("the Secret is %q, %v", text, err)
+	}
+	// A file that holds a secret no more moves into the repository, and back.
+	w.deliver(w.delivery("shop", 2, file("shop/a.yaml", "a"), file("shop/s.yaml", "harmless")))
+	if _, err := os.Stat(folder + "/shop/s.yaml"); err == nil {
+		t.Error("the old Secret is still in its folder")
+	}
+	w.deliver(w.delivery("shop", 3, file("shop/a.yaml", "a"), secret("shop/s.yaml", value)))
+	if strings.Contains(strings.Join(w.files(), " "), "s.yaml") {
+		t.Errorf("the repository has %v", w.files())
+	}
+	gone := w.delivery("shop", 4)
+	gone.Remove = []string{"shop/a.yaml", "shop/s.yaml"}
+	w.deliver(gone)
+	if _, err := os.Stat(folder + "/shop"); err == nil {
+		t.Error("the Secret is still there")
+	}
+	d := w.delivery("shop", 5, secret("shop/s.yaml", value))
+	d.Environment.Target.GitOps.Secrets = ""
+	_, err := w.target.Deliver(t.Context(), d)
+	w.code(err, fault.SecretInGit)
+	for _, line := range strings.Split(w.repo.Run("cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype)"), "\n") {
+		if id, kind, _ := strings.Cut(line, " "); kind == "blob" && strings.Contains(w.repo.Run("cat-file", "-p", id), value) {
+			t.Errorf("the secret is in object %s", id)
+		}
+	}
+}
+
+func TestManyTargetsShareARepository(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	targets := []*Target{w.target, w.another()}
+	const each = 4
+	var all sync.WaitGroup
+	for i, target := range targets {
+		for n := range each {
+			all.Go(func() {
+				name := fmt.Sprintf("app%d-%d", i, n)
+				if _, err := target.Deliver(t.Context(), w.delivery(name, 1, file(name+"/a.yaml", name))); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	if n := fmt.Sprint(len(targets) * each); w.count() != n || len(w.files()) != 2*len(targets)*each {
+		t.Errorf("%s commits instead of %s, files %v", w.count(), n, w.files())
+	}
+}
