@@ -1,11 +1,14 @@
 package planner
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/planner/kubernetes"
@@ -97,8 +100,10 @@ type builder struct {
 	generated, used map[string]string
 	// secrets are values that must not stand in clear text anywhere.
 	secrets []string
-	objects []objectSource
-	faults  fault.List
+	// telltales are what a text that holds one of them has in it: the value as JSON writes it, and in base64.
+	telltales []string
+	objects   []objectSource
+	faults    fault.List
 }
 
 // objectSource is an object tree before it is finished, with who made it.
@@ -128,19 +133,36 @@ func ServiceOf(w *score.Workload) recipe.Service {
 	return s
 }
 
-// checkReferences types every placeholder against the provisioner that will fulfil the resource.
+// checkReferences types every placeholder, in source files too, against the provisioner that will fulfil the resource.
 func (b *builder) checkReferences() {
-	b.faults = append(b.faults, b.w.CheckReferences(func(r score.Resource) ([]string, bool) {
-		p := b.Platform.Provisioner(r.Type, r.Class, r.ID)
-		switch {
-		case p == nil || p.ExpectedOutputs == nil:
-			return nil, false
-		case p.Type == "environment" && p.Kind() == "static":
-			return slices.Sorted(maps.Keys(b.Environment.Variables)), true
-		default:
-			return p.ExpectedOutputs, true
+	b.faults = append(b.faults, b.w.CheckReferences(b.promised)...)
+	for _, c := range b.w.Containers {
+		for _, f := range c.Files {
+			if f.Source == "" || f.NoExpand {
+				continue
+			}
+			content, err := b.source(f.Source, f.ContentAt)
+			if err != nil || !utf8.Valid(content) || bytes.IndexByte(content, 0) >= 0 {
+				continue // reported when the file is rendered, or not text
+			}
+			file := score.Source{Name: path.Join(path.Dir(b.w.File), f.Source), Data: content}
+			_, faults := b.w.CheckFile(file, c.Name, b.promised)
+			b.faults = append(b.faults, faults...)
 		}
-	})...)
+	}
+}
+
+// promised returns the outputs that the provisioner of a resource gives, if it tells.
+func (b *builder) promised(r score.Resource) ([]string, bool) {
+	p := b.Platform.Provisioner(r.Type, r.Class, r.ID)
+	switch {
+	case p != nil && p.Type == "environment" && p.Kind() == "static":
+		return slices.Sorted(maps.Keys(b.Environment.Variables)), true
+	case p == nil || p.ExpectedOutputs == nil:
+		return nil, false
+	default:
+		return p.ExpectedOutputs, true
+	}
 }
 
 // render makes the workload's own objects.

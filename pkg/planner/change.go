@@ -80,11 +80,11 @@ func Changes(from, to *Release) []Change {
 		default:
 			c.At, c.Detail = b.Place, detail(name, b)
 			c.Fields = fields(a, b)
-			if len(c.Fields) == 0 {
-				continue
-			}
+			// The resources of a workload with another name are others, even if nothing in them changed.
 			if made(from, name) != made(to, name) {
 				c.Action, c.Stateful = Replace, isStateful(from, name)
+			} else if len(c.Fields) == 0 {
+				continue
 			}
 		}
 		out = append(out, c)
@@ -201,8 +201,15 @@ func compare(before, after map[string]leaf) []Field {
 	return out
 }
 
-// telling are the last words of names whose values are shown to nobody, although a Score file holds them.
-var telling = regexp.MustCompile(`(?i)(password|passwd|secret|token|api_?key|private_?key|credentials?)$`)
+// tellingWords are the last words of names whose values are shown to nobody, although a Score file holds them.
+const tellingWords = `(?:password|passwd|secret|token|api[-_]?key|private[-_]?key|credentials?)`
+
+var (
+	// telling finds paths of such values, in Score files and in a container's env.
+	telling = regexp.MustCompile(`(?i)` + tellingWords + `(\]\.value)?$`)
+	// tellingInside finds them inside texts: --password=…, ?token=…, ://user:…@host; placeholders are no secrets.
+	tellingInside = regexp.MustCompile(`(?i)(` + tellingWords + `=|://[^\s:/@]*:)[^\s&@$/][^\s&@]*`)
+)
 
 // shownLimit is the longest value that is shown whole, in bytes.
 const shownLimit = 200
@@ -212,15 +219,21 @@ func shown(path, text string) string {
 	switch {
 	case text == "":
 		return `""`
-	case strings.HasPrefix(text, tokenPrefix), telling.MatchString(path) && !strings.HasPrefix(text, "${"):
+	case strings.HasPrefix(text, tokenPrefix), telling.MatchString(path) && !onlyPlaceholders(text):
 		return secret.Mask
 	case strings.Contains(text, "\n"):
 		return fmt.Sprintf("(%d lines)", strings.Count(strings.TrimSuffix(text, "\n"), "\n")+1)
-	case len(text) > shownLimit:
-		return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:shownLimit], ""), len(text))
-	default:
-		return text
 	}
+	size := len(text)
+	text = tellingInside.ReplaceAllString(text, "${1}"+secret.Mask)
+	if len(text) > shownLimit {
+		return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:shownLimit], ""), size)
+	}
+	return text
+}
+
+func onlyPlaceholders(text string) bool {
+	return !slices.ContainsFunc(score.Parse(text), func(p score.Part) bool { return p.Path == nil })
 }
 
 // ObjectChanges returns the difference between the objects of two releases. Either may be nil.
@@ -280,12 +293,9 @@ func jsonLeaves(v any, path string, into map[string]leaf) {
 			into[path] = leaf{text: "{}"}
 		}
 	case []any:
+		labels := labelsOf(v)
 		for i, item := range v {
-			label := strconv.Itoa(i)
-			if name, ok := asMap(item)["name"].(string); ok {
-				label = name
-			}
-			jsonLeaves(item, fmt.Sprintf("%s[%s]", path, label), into)
+			jsonLeaves(item, fmt.Sprintf("%s[%s]", path, labels[i]), into)
 		}
 		if len(v) == 0 {
 			into[path] = leaf{text: "[]"}
@@ -293,6 +303,25 @@ func jsonLeaves(v any, path string, into map[string]leaf) {
 	default:
 		into[path] = leaf{text: asText(v)}
 	}
+}
+
+// labelsOf names the items of a list: by mountPath or name where all have one of their own, else by number.
+func labelsOf(list []any) []string {
+	labels := make([]string, len(list))
+	for _, key := range []string{"mountPath", "name"} {
+		seen := map[string]bool{}
+		for i, item := range list {
+			labels[i], _ = asMap(item)[key].(string)
+			seen[labels[i]] = true
+		}
+		if len(seen) == len(list) && !seen[""] {
+			return labels
+		}
+	}
+	for i := range labels {
+		labels[i] = strconv.Itoa(i)
+	}
+	return labels
 }
 
 // Summary counts changes: a part that appears or goes counts once, one that changes counts each value.

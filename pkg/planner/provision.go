@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/innominatus/reconciler/pkg/fault"
@@ -14,9 +16,13 @@ import (
 	"github.com/innominatus/reconciler/pkg/score"
 )
 
-// uid identifies a resource in its environment.
+// uid identifies a resource in its environment. An id with a dot gets another one in front: shop.db is not the resource
+// db of the workload shop.
 func uid(workload string, r score.Resource) string {
-	if r.ID != "" {
+	switch {
+	case strings.Contains(r.ID, "."):
+		return fmt.Sprintf("%s.%s#.%s", r.Type, r.Class, r.ID)
+	case r.ID != "":
 		return fmt.Sprintf("%s.%s#%s", r.Type, r.Class, r.ID)
 	}
 	return fmt.Sprintf("%s.%s#%s.%s", r.Type, r.Class, workload, r.Name)
@@ -137,30 +143,44 @@ func plain(n *score.Node) any {
 	if n == nil {
 		return nil
 	}
-	var v any
-	if err := json.Unmarshal(n.Canonical(), &v); err != nil {
-		return n.Text // canonical JSON always parses
+	switch n.Kind {
+	case score.Map:
+		out := make(map[string]any, len(n.Entries))
+		for _, e := range n.Entries {
+			out[e.Key] = plain(e.Value)
+		}
+		return out
+	case score.List:
+		out := make([]any, len(n.Items))
+		for i, item := range n.Items {
+			out[i] = plain(item)
+		}
+		return out
+	case score.String:
+		return n.Text
+	case score.Bool:
+		return n.Text == "true"
+	case score.Int, score.Float:
+		return number(n.Text)
+	default:
+		return nil
 	}
-	return whole(v)
 }
 
-// whole turns numbers without a fraction into integers, so that templates print 8080 and not 8080.0 or 8.08e+03.
-func whole(v any) any {
-	switch v := v.(type) {
-	case float64:
-		if i := int(v); float64(i) == v {
-			return i
-		}
-	case map[string]any:
-		for k := range v {
-			v[k] = whole(v[k])
-		}
-	case []any:
-		for i := range v {
-			v[i] = whole(v[i])
-		}
+// number returns a number without a fraction as an integer, so that templates print 8080 and not 8080.0 or 8.08e+03, and
+// one that no integer holds as it is written.
+func number(text string) any {
+	if i, err := strconv.Atoi(text); err == nil {
+		return i
 	}
-	return v
+	f, err := strconv.ParseFloat(text, 64)
+	if i := int(f); err == nil && float64(i) == f && strings.ContainsAny(text, ".eE") {
+		return i
+	}
+	if err != nil || !strings.ContainsAny(text, ".eE") {
+		return json.Number(text)
+	}
+	return f
 }
 
 func plainMap(n *score.Node) map[string]any {
@@ -186,13 +206,14 @@ func (b *builder) evaluate(r score.Resource, p *platform.Provisioner, out *Resou
 	if stored.Deleted {
 		stored.State = nil
 	}
+	source, services := b.declarer(r)
 	// A resource that comes back after it was deleted is the same one again, so that a revert gives the same release.
 	identity := b.Environment.Name + " " + out.UID
 	result, err := p.Recipe.Run(recipe.Input{
 		Uid: out.UID, Guid: recipe.UUID([16]byte(b.Secrets.Derive("guid " + identity)[:16])),
 		Type: r.Type, Class: r.Class, Id: r.ID, Params: params, Metadata: plainMap(r.Metadata),
-		State: stored.State, Shared: b.shared(), SourceWorkload: b.w.Name, WorkloadMetadata: plainMap(b.w.Metadata),
-		WorkloadServices: b.services, Namespace: b.Environment.Namespace, Seed: [32]byte(b.Secrets.Derive("random " + identity)),
+		State: stored.State, Shared: b.shared(), SourceWorkload: source, WorkloadMetadata: plainMap(b.w.Metadata),
+		WorkloadServices: services, Namespace: b.Environment.Namespace, Seed: [32]byte(b.Secrets.Derive("random " + identity)),
 	})
 	if err != nil {
 		b.provisionFault(r, err)
@@ -202,6 +223,22 @@ func (b *builder) evaluate(r score.Resource, p *platform.Provisioner, out *Resou
 		b.release.Hidden.Shared = result.Shared
 	}
 	return result, true
+}
+
+// declarer returns the workload that a resource belongs to in the eyes of its provisioner, and the services. Templates
+// make names of it, so for a shared resource it is the id: whichever workload is planned first, all get the same names.
+// There, the service of that name is the planned workload's own.
+func (b *builder) declarer(r score.Resource) (string, map[string]recipe.Service) {
+	if r.ID == "" {
+		return b.w.Name, b.services
+	}
+	name := strings.ReplaceAll(r.ID, ".", "-")
+	if _, taken := b.services[name]; taken {
+		return name, b.services
+	}
+	services := maps.Clone(b.services)
+	services[name] = b.release.Service
+	return name, services
 }
 
 func (b *builder) shared() map[string]any {

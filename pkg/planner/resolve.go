@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/innominatus/reconciler/pkg/fault"
@@ -23,10 +24,26 @@ func (b *builder) value(p []string) (any, error) {
 		}
 		return plain(n), nil
 	case p[0] == "resources" && len(p) > 2:
+		if b.toldMissing(p[1], p[2]) {
+			return "", nil
+		}
 		return dig(b.outputs[p[1]], p)
 	default:
 		return nil, fault.New(fault.ScorePlaceholder, "${%s} does not name a value", strings.Join(p, "."))
 	}
+}
+
+// toldMissing says that a fault tells already why there is no such output.
+func (b *builder) toldMissing(resource, output string) bool {
+	if b.faults.Err() == nil {
+		return false
+	}
+	if _, provisioned := b.outputs[resource]; !provisioned {
+		return true
+	}
+	r, _ := b.w.Resource(resource)
+	names, known := b.promised(r)
+	return known && !slices.Contains(names, output)
 }
 
 func dig(outputs map[string]any, p []string) (any, error) {

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -41,6 +42,7 @@ func (b *builder) keepSecrets(manifests []map[string]any) {
 			b.values[kubernetes.SecretRef{Name: name, Key: key}] = value
 			if len(value) >= shortestSecret && !public.MatchString(key) {
 				b.secrets = append(b.secrets, value)
+				b.telltales = append(b.telltales, inJSON(value), base64.StdEncoding.EncodeToString([]byte(value)))
 			}
 		}
 	}
@@ -110,6 +112,20 @@ func (b *builder) holdsSecret(s string) bool {
 	return slices.ContainsFunc(b.secrets, func(value string) bool { return strings.Contains(s, value) })
 }
 
+// leaks says whether an object's body tells a secret value.
+func (b *builder) leaks(body string) bool {
+	return slices.ContainsFunc(b.telltales, func(form string) bool { return strings.Contains(body, form) })
+}
+
+// inJSON returns a text as it stands in JSON, without the quotes.
+func inJSON(text string) string {
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		return text // strings always marshal
+	}
+	return string(quoted[1 : len(quoted)-1])
+}
+
 // use notes that something refers to a secret, so that the Secret of ours holds it.
 func (b *builder) use(ref kubernetes.SecretRef) {
 	if value, ours := b.generated[ref.Key]; ours && ref.Name == b.outputsName() {
@@ -171,6 +187,10 @@ func (b *builder) object(o objectSource) (Object, bool) {
 	if o.resource != nil {
 		out.Resource = o.resource.UID
 	}
+	if _, many := o.tree["items"].([]any); many && strings.HasSuffix(out.Kind, "List") {
+		b.bad(fault.ResourceManifest, o.at, "a manifest of %s is a %s; objects stand one by one", maker(out), out.Kind)
+		return out, false
+	}
 	if out.APIVersion == "" || out.Kind == "" || out.Name == "" {
 		b.bad(fault.ResourceManifest, o.at, "a manifest of %s lacks apiVersion, kind or metadata.name", maker(out))
 		return out, false
@@ -191,7 +211,7 @@ func (b *builder) object(o objectSource) (Object, bool) {
 		b.bad(fault.ResourceManifest, o.at, "%s %s of %s: %w", out.Kind, out.Name, maker(out), err)
 		return out, false
 	}
-	if b.holdsSecret(string(body)) {
+	if b.leaks(string(body)) {
 		b.bad(fault.ResourceLeak, o.at, "%s %s of %s holds a value of a Secret in clear text", out.Kind, out.Name, maker(out))
 		return out, false
 	}
@@ -244,9 +264,7 @@ func (b *builder) masked(params map[string]any) json.RawMessage {
 		return nil // params come from YAML, which marshals
 	}
 	for _, value := range b.secrets {
-		if quoted, err := json.Marshal(value); err == nil {
-			text = []byte(strings.ReplaceAll(string(text), string(quoted[1:len(quoted)-1]), tokenPrefix+b.Secrets.Fingerprint(value)))
-		}
+		text = bytes.ReplaceAll(text, []byte(inJSON(value)), []byte(tokenPrefix+b.Secrets.Fingerprint(value)))
 	}
 	return text
 }

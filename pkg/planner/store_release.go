@@ -37,7 +37,7 @@ const (
 	// What is rolled back to was not made of the newest inputs: the next evaluation has to look again.
 	sqlNextGeneration = `UPDATE applications SET generation = generation + 1, commit = $2, inputs = CASE WHEN $3 = 'rollback' THEN '' ELSE inputs END
 WHERE id = $1 RETURNING generation`
-	sqlInsertRelease  = `INSERT INTO releases (application, generation, digest, content, hidden, plan, commit, cause, of)
+	sqlInsertRelease = `INSERT INTO releases (application, generation, digest, content, hidden, plan, commit, cause, of)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
 	sqlRelease       = `SELECT content, hidden FROM releases WHERE application = $1 AND generation = $2`
 	sqlRecord        = `SELECT ` + recordColumns + ` FROM releases WHERE application = $1 AND generation = $2`

@@ -52,9 +52,9 @@ func (p *Provisioner) Matches(kind, class, id string) bool {
 	return p.Type == kind && (p.Class == "" || p.Class == class) && (p.ID == "" || p.ID == id)
 }
 
-// Allows reports whether the Score file may give a param.
+// Allows reports whether the Score file may give a param. A static provisioner has no use for any.
 func (p *Provisioner) Allows(param string) bool {
-	return p.SupportedParams == nil || oneOf(param, p.SupportedParams...)
+	return p.SupportedParams == nil && p.Kind() != "static" || oneOf(param, p.SupportedParams...)
 }
 
 // StaticOutputs returns the outputs of a static provisioner, with references to Secrets in their encoded form.

@@ -126,8 +126,9 @@ func (r *Recipe) run(in Input) (*Result, error) {
 	defer r.mu.Unlock()
 	r.random.start(in.Seed)
 	result := &Result{}
-	in.State, in.Shared = orEmpty(in.State), orEmpty(in.Shared)
-	in.Params, in.Metadata = orEmpty(in.Params), orEmpty(in.Metadata)
+	// Functions such as set change the maps that they are given: they get copies.
+	in.State, in.Shared = copied(in.State), copied(in.Shared)
+	in.Params, in.Metadata, in.WorkloadMetadata = copied(in.Params), copied(in.Metadata), copied(in.WorkloadMetadata)
 	steps := []struct {
 		section string
 		into    any
@@ -151,11 +152,28 @@ func (r *Recipe) run(in Input) (*Result, error) {
 	return result, nil
 }
 
-func orEmpty(m map[string]any) map[string]any {
-	if m == nil {
-		return map[string]any{}
+// copied returns a deep copy of a map; that of nil is empty.
+func copied(m map[string]any) map[string]any {
+	out := make(map[string]any, len(m))
+	for k, v := range m {
+		out[k] = copyOf(v)
 	}
-	return m
+	return out
+}
+
+func copyOf(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		return copied(v)
+	case []any:
+		out := make([]any, len(v))
+		for i, item := range v {
+			out[i] = copyOf(item)
+		}
+		return out
+	default:
+		return v
+	}
 }
 
 func render(t *template.Template, in Input, into any) error {
