@@ -296,7 +296,7 @@ func TestSharedDeliveriesDoNotExhaustThePool(t *testing.T) {
 	w.runner.Pool = pool
 	var runs []Run
 	for _, name := range []string{"one", "two", "three", "four"} {
-		runs = append(runs, w.schedule(w.app(name), w.build(name, image("a:1")+"resources: {all: {type: common, id: all}}\n")))
+		runs = append(runs, w.schedule(w.app(name), w.build(name, image("a:1")+"resources: {all: {type: common, id: all}, room: {type: room}}\n")))
 	}
 	w.work()
 	for _, run := range runs {

@@ -101,10 +101,14 @@ type world struct {
 }
 
 const sharedProvisioner = `
-- uri: template://test/common
-  type: common
+- uri: template://test/room
+  type: room
   shared: |
     rooms: {{ dict .SourceWorkload "taken" | toJson }}
+  outputs: |
+    {}
+- uri: template://test/common
+  type: common
   outputs: |
     {}
   manifests: |
