@@ -311,7 +311,7 @@ func (w *world) waitComment(number int64, texts ...string) testenv.Comment {
 // checkout returns the files of a branch of a repository by path.
 func (w *world) checkout(r testenv.Repo) map[string]string {
 	w.Helper()
-	dir := w.T.TempDir()
+	dir := w.TempDir()
 	out, err := exec.Command("git", "clone", "--quiet", "--depth", "1", r.GitURL(w.gitea.Admin), dir).CombinedOutput()
 	if err != nil {
 		w.Fatalf("clone: %v: %s", err, out)

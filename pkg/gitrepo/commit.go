@@ -266,7 +266,7 @@ func (m *Mirror) keep(ctx context.Context, b *builder) error {
 		return err
 	}
 	defer f.Close()
-	defer os.Remove(f.Name()) // it has another name if it was taken
+	defer func() { _ = os.Remove(f.Name()) }() // it has another name if it was taken
 	if err := writePack(f, list); err != nil {
 		return err
 	}

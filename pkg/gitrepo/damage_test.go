@@ -152,7 +152,7 @@ func TestMirrorOfAnotherRemoteIsNotUsed(t *testing.T) {
 		if err != nil || !remade || m.Has(Hash(c)) {
 			t.Fatalf("remade %t, has %t, %v", remade, m.Has(Hash(c)), err)
 		}
-		if m, remade, err = client.OpenMirror(k.dir, Remote{URL: other.URL, Auth: Auth{"new", "token"}}); err != nil || remade {
+		if _, remade, err = client.OpenMirror(k.dir, Remote{URL: other.URL, Auth: Auth{"new", "token"}}); err != nil || remade {
 			t.Fatalf("other credentials: remade %t, %v", remade, err)
 		}
 		k.mirror = k.open()

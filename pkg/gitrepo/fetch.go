@@ -271,7 +271,7 @@ func (m *Mirror) receive(ctx context.Context, stream *sideband, filtered bool, t
 		return err
 	}
 	defer f.Close()
-	defer os.Remove(f.Name()) // it has another name if it was taken
+	defer func() { _ = os.Remove(f.Name()) }() // it has another name if it was taken
 	limit := m.client.config.MaxPackBytes
 	n, err := io.Copy(f, io.LimitReader(stream, limit+1))
 	if disk, ok := errors.AsType[*fs.PathError](err); ok {

@@ -128,7 +128,7 @@ func TestUnknownRepositoryIsRefused(t *testing.T) {
 func TestRedirectsStayOnTheirHost(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, gitserver.Options{})
-	c := k.Commit("main", map[string]string{"f": "1"})
+	k.Commit("main", map[string]string{"f": "1"})
 	elsewhere := httptest.NewServer(http.RedirectHandler(k.URL+"/info/refs?service=git-upload-pack", http.StatusMovedPermanently))
 	defer elsewhere.Close()
 	_, err := k.client.ListRefs(t.Context(), Remote{URL: elsewhere.URL + "/x"})
@@ -141,7 +141,7 @@ func TestRedirectsStayOnTheirHost(t *testing.T) {
 		}
 		return false
 	}})
-	c = renamed.Commit("main", map[string]string{"f": "1"})
+	c := renamed.Commit("main", map[string]string{"f": "1"})
 	renamed.remote.URL = strings.Replace(renamed.URL, "shop.git", "old.git", 1)
 	renamed.mirror = renamed.open()
 	equal(t, Hash(c), renamed.refs("refs/heads/").Commits["refs/heads/main"])

@@ -32,7 +32,7 @@ func (s *store) join(ctx context.Context) error {
 		return err
 	}
 	defer f.Close()
-	defer os.Remove(f.Name()) // it has another name if it was taken
+	defer func() { _ = os.Remove(f.Name()) }() // it has another name if it was taken
 	idx, err := joinPacks(ctx, f, small)
 	if err != nil {
 		return err

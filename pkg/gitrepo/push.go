@@ -71,7 +71,7 @@ func (m *Mirror) push(ctx context.Context, commit Hash, branch string, expect Ha
 		return err
 	}
 	defer f.Close()
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // nothing else keeps it
 	report, err := m.send(ctx, a, auth, f, pushCommand{branch, expect, commit})
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func (m *Mirror) send(ctx context.Context, a advertisement, auth Auth, pack *os.
 		return "", err
 	}
 	defer body.Close()
-	var report io.Reader = io.LimitReader(body, maxReport)
+	report := io.LimitReader(body, maxReport)
 	band := &sideband{pkts: newPktReader(report)}
 	if banded {
 		report = band
@@ -207,7 +207,7 @@ func (m *Mirror) packFor(ctx context.Context, commit, expect Hash) (*os.File, er
 	}
 	if err := writePack(f, g.list); err != nil {
 		f.Close()
-		os.Remove(f.Name())
+		_ = os.Remove(f.Name()) // the error to tell is the one before
 		return nil, err
 	}
 	return f, nil

@@ -152,6 +152,7 @@ func (x *indexer) head(in *byteCounter) (*record, error) {
 	in.n += int64(length)
 	position := uint32(len(x.records))
 	switch e.kind {
+	case kindCommit, kindTree, kindBlob, kindTag: // whole
 	case kindOfsDelta:
 		base, ok := slices.BinarySearchFunc(x.records, e.base, func(r record, at int64) int { return int(r.offset - at) })
 		if !ok {

@@ -5,7 +5,7 @@ import "strings"
 // inline reads the scalar, or the list in brackets, that begins at an offset and takes the rest of the line.
 func (q *quick) inline(at int) *Node {
 	var n *Node
-	after := 0
+	var after int
 	switch c := q.text[at]; c {
 	case '"', '\'':
 		n, after = q.quoted(at)

@@ -47,7 +47,6 @@ type foreign struct {
 }
 
 var (
-	anything  = &rule{free: true}
 	text      = &rule{is: String}
 	someText  = &rule{is: String, text: &filled}
 	flag      = &rule{is: Bool}

@@ -30,16 +30,16 @@ func syntaxFault(src *source, err error) *fault.Fault {
 	if at >= len(src.data) {
 		return f
 	}
-	switch c := src.data[at]; {
-	case c == '\t':
+	switch c := src.data[at]; c {
+	case '\t':
 		f.Do("Indent with spaces; YAML does not allow tabs there.")
-	case c == '%' || c == '@' || c == '`':
+	case '%', '@', '`':
 		f.Do("A value that begins with %c must be in quotes.", c)
-	case c == ':':
+	case ':':
 		f.Do("Look at the indentation; a value that contains a colon and a space must be in quotes.")
-	case c == '*':
+	case '*':
 		f.Do("A value that begins with * must be in quotes, or the anchor it names must stand before it.")
-	case c == '"' || c == '\'' || c == '[' || c == '{':
+	case '"', '\'', '[', '{':
 		f.Do("Look for what closes it: %c is opened here.", c)
 	}
 	return f
