@@ -1,6 +1,7 @@
 package planner_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -43,9 +44,13 @@ func newWorld(t testing.TB, files platform.Files) *world {
 	return &world{t: t, platform: p, keys: keyring(t), input: func(*planner.Input) {}}
 }
 
-func keyring(t testing.TB) *secret.Keyring {
+func keyring(t testing.TB) *secret.Keyring { return keysOf(t, 0) }
+
+func otherKeys(t testing.TB) *secret.Keyring { return keysOf(t, 1) }
+
+func keysOf(t testing.TB, fill byte) *secret.Keyring {
 	t.Helper()
-	keys, err := secret.NewKeyring(make([]byte, secret.KeySize))
+	keys, err := secret.NewKeyring(bytes.Repeat([]byte{fill}, secret.KeySize))
 	if err != nil {
 		t.Fatal(err)
 	}

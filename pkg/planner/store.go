@@ -76,6 +76,7 @@ RETURNING ` + applicationColumns
 	sqlInsertApplication = `INSERT INTO applications (environment, repository, path, name) VALUES ($1, $2, $3, $4)
 RETURNING ` + applicationColumns
 	sqlEvaluated = `UPDATE applications SET inputs = $2, commit = $3, faults = $4, name = $5 WHERE id = $1`
+	sqlMove      = `UPDATE applications SET path = $2 WHERE id = $1`
 	sqlWait      = `UPDATE applications SET waiting = nullif($2, ''), waiting_for = $3 WHERE id = $1`
 	sqlHold      = `UPDATE applications SET hold_reason = $2, hold_by = $3, hold_digest = $4, hold_since = now() WHERE id = $1`
 	sqlUnhold    = `UPDATE applications SET hold_reason = NULL, hold_by = NULL, hold_digest = NULL, hold_since = NULL WHERE id = $1`
@@ -126,6 +127,21 @@ func (s *Store) Create(ctx context.Context, tx pgx.Tx, environment, repository, 
 func (s *Store) Evaluated(ctx context.Context, tx pgx.Tx, a Application) error {
 	_, err := tx.Exec(ctx, sqlEvaluated, a.ID, a.Inputs, a.Commit, orNull(a.Faults), a.Name)
 	return wrap("note evaluation", err)
+}
+
+// Move gives applications new paths by id. Two may change places: none is at its new one before all have left.
+func (s *Store) Move(ctx context.Context, tx pgx.Tx, paths map[int64]string) error {
+	for id := range paths {
+		if _, err := tx.Exec(ctx, sqlMove, id, fmt.Sprintf("moving %d", id)); err != nil {
+			return fmt.Errorf("move application: %w", err)
+		}
+	}
+	for id, path := range paths {
+		if _, err := tx.Exec(ctx, sqlMove, id, path); err != nil {
+			return fmt.Errorf("move application: %w", err)
+		}
+	}
+	return nil
 }
 
 // Wait notes the plan that waits for a person; "" if none does.
