@@ -223,12 +223,8 @@ func diagnose(ctx context.Context, file string, flags *clientFlags) []finding {
 		}
 		out = append(out, finding{"platform configuration", err, note})
 	}
-	if _, err = secret.LoadKeyring(cfg.KeyFile, false); err != nil {
-		err = fault.New(fault.CheckFailed, "%w", err).Do("It is made by the first `reconciler serve`; if there was one, bring the key file back.")
-	}
-	out = append(out, finding{"key file", err, ""})
-	err = withDatabase(ctx, file, func(pool *pgxpool.Pool) error { return pool.Ping(ctx) })
-	out = append(out, finding{"database", err, ""})
+	out = append(out, diagnoseKey(cfg))
+	out = append(out, diagnoseDatabase(ctx, cfg, file))
 	client, err := flags.client()
 	if err == nil {
 		var response *http.Response
@@ -243,4 +239,28 @@ func diagnose(ctx context.Context, file string, flags *clientFlags) []finding {
 		}
 	}
 	return append(out, finding{"server", err, ""})
+}
+
+// fresh says that no server ever ran with the configuration's data folder: looking must not make anything.
+func fresh(cfg *config) bool {
+	_, err := os.Stat(filepath.Join(cfg.Data, "postgres"))
+	return cfg.Database.URL.value == "" && os.IsNotExist(err)
+}
+
+func diagnoseKey(cfg *config) finding {
+	_, err := secret.LoadKeyring(cfg.KeyFile, false)
+	if err != nil && fresh(cfg) {
+		return finding{"key file", nil, ": made by the first `reconciler serve`"}
+	}
+	if err != nil {
+		err = fault.New(fault.CheckFailed, "%w", err).Do("Bring the key file back: without it, stored secrets cannot be read.")
+	}
+	return finding{"key file", err, ""}
+}
+
+func diagnoseDatabase(ctx context.Context, cfg *config, file string) finding {
+	if fresh(cfg) {
+		return finding{"database", nil, ": embedded, made by the first `reconciler serve`"}
+	}
+	return finding{"database", withDatabase(ctx, file, func(pool *pgxpool.Pool) error { return pool.Ping(ctx) }), ""}
 }
