@@ -22,12 +22,16 @@ func (e *ShapeError) Error() string {
 var safe = regexp.MustCompile(`^[A-Za-z0-9_/]([A-Za-z0-9_./@%+=:~-]*[A-Za-z0-9_/=+-])?$`)
 
 // dangerous are the characters that can begin or end something in YAML.
-var dangerous = regexp.MustCompile("[\x00-\x1f\u0085\u2028\u2029\"'{}\\[\\],#&!|>`@%\\\\]|:( |$)|^[-?:*~.]|^ | $")
+var dangerous = regexp.MustCompile("[\x00-\x1f\u0085\u2028\u2029\"'{}\\[\\],#&!|>`@%\\\\]|:( |$)|^[-?:*~.<=]|^ | $")
 
 // harmless returns a value of the same type and length that means only itself.
 func harmless(s string) string {
 	return dangerous.ReplaceAllStringFunc(s, func(c string) string { return strings.Repeat("x", len([]rune(c))) })
 }
+
+// suspectLimit is the number of values that are tried one by one to name the culprit: each costs an evaluation, and the
+// file of an application decides how many there are.
+const suspectLimit = 100
 
 // guard renders again with harmless strings in place of those that could change the structure, and compares.
 func (r *Recipe) guard(in Input, result *Result) error {
@@ -55,7 +59,7 @@ func (r *Recipe) guard(in Input, result *Result) error {
 	if err == nil && calm == shape(result) {
 		return nil
 	}
-	for _, suspect := range suspects {
+	for _, suspect := range suspects[:min(len(suspects), suspectLimit)] {
 		if with, err := shapeWith(suspect); err != nil || with != calm {
 			return &ShapeError{suspect}
 		}

@@ -185,8 +185,30 @@ func render(t *template.Template, in Input, into any) error {
 		}
 		return err
 	}
-	if err := yaml.Load(out.Bytes(), into, yaml.WithV3Defaults()); err != nil && !errors.Is(err, io.EOF) {
+	if err := load(&out, into); err != nil {
 		return fmt.Errorf("what the template renders is not the YAML that is wanted: %w", err)
+	}
+	return nil
+}
+
+var errManyDocuments = errors.New("it has more than one document")
+
+// load reads one YAML document. A text without any, such as a comment alone, leaves into as it is.
+func load(text io.Reader, into any) error {
+	loader, err := yaml.NewLoader(text, yaml.WithV3Defaults())
+	if err != nil {
+		return err
+	}
+	if err := loader.Load(into); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return err
+	}
+	if err := loader.Load(new(any)); err == nil {
+		return errManyDocuments
+	} else if !errors.Is(err, io.EOF) {
+		return err
 	}
 	return nil
 }
