@@ -42,6 +42,8 @@ type Sink interface {
 	Moved(ctx context.Context, tx pgx.Tx, r Repository, ref Ref) error
 	// Seen tells that a pull request is new or changed.
 	Seen(ctx context.Context, tx pgx.Tx, r Repository, p Pull) error
+	// Changed tells that a repository is watched in another way: what was seen of it may mean something else.
+	Changed(ctx context.Context, tx pgx.Tx, r Repository) error
 }
 
 // Enqueuer is what the watcher needs of the queue.
@@ -89,6 +91,9 @@ type jobArgs struct {
 func (w *Watcher) Put(ctx context.Context, tx pgx.Tx, r Repository) error {
 	changed, err := put(ctx, tx, r)
 	if err != nil || !changed {
+		return err
+	}
+	if err := w.Sink.Changed(ctx, tx, r); err != nil {
 		return err
 	}
 	return w.Hint(ctx, tx, r.Name)
@@ -237,7 +242,12 @@ func (w *Watcher) note(ctx context.Context, tx pgx.Tx, r Repository, seen sighti
 	// A merge is noted before the branch moves: whoever evaluates the branch finds the pull request.
 	for _, p := range append(seen.ended, seen.pulls...) {
 		if _, followed := r.Branches[p.BaseRef]; !followed {
-			continue
+			// One that was known and points elsewhere now must not be planned for its old base, nor be asked for for ever.
+			if _, known, err := GetPull(ctx, tx, r.Name, p.Number); err != nil {
+				return nil, err
+			} else if !known {
+				continue
+			}
 		}
 		if err := w.notePull(ctx, tx, r, p, seen.refs["refs/heads/"+p.BaseRef]); err != nil {
 			return nil, err
@@ -282,14 +292,14 @@ func (w *Watcher) notePull(ctx context.Context, tx pgx.Tx, r Repository, p forge
 // next notes how the look went and asks for the next one, unless one was asked for meanwhile.
 func (w *Watcher) next(ctx context.Context, tx pgx.Tx, job *queue.Job, r Repository, failure error) error {
 	var why *fault.Fault
-	wait := r.Poll()
+	wait, atLeast := r.Poll(), time.Duration(0)
 	if failure != nil {
 		why = fault.Of(failure)[0]
 		if r.FailingSince != nil {
 			// The longer it fails, the rarer it is asked: twice the time that it has failed for, up to a limit.
 			wait = min(max(wait, time.Since(*r.FailingSince)), failingLimit)
 		}
-		wait = max(wait, why.After)
+		atLeast = why.After
 	}
 	if _, err := tx.Exec(ctx, sqlLooked, r.Name, why); err != nil {
 		return fmt.Errorf("note look: %w", err)
@@ -301,8 +311,12 @@ func (w *Watcher) next(ctx context.Context, tx pgx.Tx, job *queue.Job, r Reposit
 	if newest > job.Generation {
 		return nil
 	}
-	wait += time.Duration((rand.Float64()*2 - 1) * jitter * float64(wait))
-	return w.enqueue(ctx, tx, r.Name, time.Now().Add(wait))
+	return w.enqueue(ctx, tx, r.Name, time.Now().Add(max(vary(wait, rand.Float64()), atLeast)))
+}
+
+// vary returns a time between looks with jitter; random is 0 to 1.
+func vary(wait time.Duration, random float64) time.Duration {
+	return wait + time.Duration((random*2-1)*jitter*float64(wait))
 }
 
 const sqlMissed = `SELECT name FROM repositories

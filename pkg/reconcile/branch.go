@@ -54,12 +54,19 @@ func (r *Reconciler) branch(ctx context.Context, job *queue.Job) error {
 // branchEnded tells that a commit could not be evaluated at all.
 func (r *Reconciler) branchEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, cause error) error {
 	var args branchArgs
-	if err := job.Bind(&args); err != nil || args.Commit == "" || errors.Is(cause, queue.ErrSuperseded) {
+	if err := job.Bind(&args); err != nil || args.Commit == "" {
 		return err
 	}
 	repo, err := gitwatch.Get(ctx, tx, args.Repository)
 	if err != nil {
 		return err
+	}
+	if errors.Is(cause, queue.ErrSuperseded) {
+		now, _, err := gitwatch.GetRef(ctx, tx, args.Repository, args.Branch)
+		if err != nil || now.Commit != nil && *now.Commit == args.Commit {
+			return err
+		}
+		return r.passedOver(ctx, tx, repo, args.Branch, args.Branch, args.Commit)
 	}
 	return r.sayAll(ctx, tx, repo, args.Branch, args.Commit, forge.Error, "the commit could not be evaluated: "+cause.Error())
 }
@@ -84,6 +91,9 @@ func (r *Reconciler) desire(ctx context.Context, repo gitwatch.Repository, ref g
 		}
 		before, err := r.Planner.Services(ctx, tx, environment)
 		if err != nil {
+			return err
+		}
+		if err := r.move(ctx, tx, v); err != nil {
 			return err
 		}
 		var outcomes []status.Outcome
@@ -169,7 +179,9 @@ func (r *Reconciler) decide(ctx context.Context, tx pgx.Tx, v *view, f *finding,
 	}
 	if a.Hold.Holds(f.plan.Digest) {
 		out.Held = a.Hold.Reason
-		return out, nil
+		// What is held back is not what runs: whoever looks next, after the hold is lifted at the latest, plans anew.
+		a.Inputs = ""
+		return out, r.Planner.Evaluated(ctx, tx, a)
 	}
 	if a.Hold != nil {
 		// The hold was for one release that failed, and this is another one.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"strings"
 
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/gitwatch"
@@ -101,33 +100,23 @@ func (r *Reconciler) settled(f *finding) bool {
 
 // match brings documents and known applications together, and refuses names that belong to somebody else.
 func (v *view) match(docs []document, all []planner.Application) {
-	byPath, owner := map[string]*planner.Application{}, map[string]string{}
-	for i := range all {
-		a := &all[i]
-		if a.Repository == v.repository.Name {
-			byPath[a.Path] = a
-		}
-		owner[a.Name] = a.Repository + " " + a.Path
-	}
-	// What a file holds that cannot be read is not known: nothing of it counts as gone.
-	present, broken := map[string]bool{}, map[string]bool{}
-	for _, d := range docs {
-		f := finding{document: d, known: byPath[d.path]}
+	m := newMatching(v.repository.Name, docs, all)
+	present := false
+	for i, d := range docs {
+		f := finding{document: d, known: m.known[i]}
 		if d.none && f.known == nil {
 			continue
 		}
-		present[d.path] = true
-		broken[d.path] = d.workload == nil
+		present = true
 		switch {
 		case d.workload != nil:
 			f.name = d.workload.Name
-			me := v.repository.Name + " " + d.path
-			if other, taken := owner[f.name]; taken && other != me {
+			if other := m.owner(f.name, f.known); other != "" {
 				taken := fault.New(fault.NameTaken, "the name %q belongs to %s in environment %s", f.name, other, v.environment.Name).At(d.workload.NameAt)
 				d.workload.Show(fault.List{taken})
 				f.workload, f.faults = nil, append(f.faults, taken)
-			} else {
-				owner[f.name] = me
+			} else if f.known == nil {
+				m.fresh[f.name] = v.repository.Name + " " + d.path
 			}
 		case f.known != nil:
 			f.name = f.known.Name
@@ -136,14 +125,13 @@ func (v *view) match(docs []document, all []planner.Application) {
 		}
 		v.findings = append(v.findings, f)
 	}
-	for _, a := range all {
-		file, _, _ := strings.Cut(a.Path, "#")
-		if a.Repository == v.repository.Name && !present[a.Path] && !broken[file] {
-			known := a
-			v.findings = append(v.findings, finding{document: document{path: a.Path}, name: a.Name, known: &known, gone: true})
+	for i := range m.mine {
+		// What a file holds that cannot be read is not known: nothing of it counts as gone.
+		if a := m.mine[i]; !m.claimed[a.ID] && !m.unreadable(a) {
+			v.findings = append(v.findings, finding{document: document{path: a.Path}, name: a.Name, known: &a, gone: true})
 		}
 	}
-	v.emptied = len(present) == 0 && len(v.findings) > 0
+	v.emptied = !present && len(v.findings) > 0
 }
 
 // services returns how all workloads of the environment are reached once the tree is applied.

@@ -31,6 +31,9 @@ func (r *Reconciler) pull(ctx context.Context, job *queue.Job) error {
 	if err != nil || !found || p.State != forge.Open || repo.RemovedAt != nil {
 		return err
 	}
+	if len(repo.Branches[p.BaseRef]) == 0 {
+		return nil // it was pointed at a branch that nothing follows
+	}
 	ctx, span := r.Tracer.Start(args.Trace.Continue(ctx), "plan pull request")
 	defer span.End()
 	tree, conflicts, err := r.Source.Merge(ctx, repo, p)
@@ -105,7 +108,7 @@ func (r *Reconciler) tellPull(ctx context.Context, tx pgx.Tx, repo gitwatch.Repo
 // pullEnded tells that a pull request could not be planned at all.
 func (r *Reconciler) pullEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, cause error) error {
 	var args pullArgs
-	if err := job.Bind(&args); err != nil || errors.Is(cause, queue.ErrSuperseded) {
+	if err := job.Bind(&args); err != nil {
 		return err
 	}
 	repo, err := gitwatch.Get(ctx, tx, args.Repository)
@@ -115,6 +118,12 @@ func (r *Reconciler) pullEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, c
 	p, found, err := gitwatch.GetPull(ctx, tx, args.Repository, args.Number)
 	if err != nil || !found {
 		return err
+	}
+	if errors.Is(cause, queue.ErrSuperseded) {
+		if p.HeadCommit == args.Head {
+			return nil
+		}
+		return r.passedOver(ctx, tx, repo, pullRef(p.Number), p.BaseRef, args.Head)
 	}
 	why := cause.Error()
 	if f, ok := fault.As(cause); ok {

@@ -120,10 +120,48 @@ func (r *Reconciler) enqueueBranch(ctx context.Context, tx pgx.Tx, repo gitwatch
 	if ref.Commit != nil {
 		args.Commit = *ref.Commit
 	}
-	_, err := r.Queue.Enqueue(ctx, tx, queue.Insert{
+	enqueued, err := r.Queue.Enqueue(ctx, tx, queue.Insert{
 		Kind: JobBranch, Key: fmt.Sprintf("branch/%s/%s", repo.Name, ref.Name), Generation: ref.Generation, Args: args,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	for _, old := range enqueued[0].Replaced {
+		var replaced branchArgs
+		if err := (&queue.Job{Args: old.Args}).Bind(&replaced); err != nil {
+			return err
+		}
+		if replaced.Commit == args.Commit {
+			continue
+		}
+		if err := r.passedOver(ctx, tx, repo, ref.Name, ref.Name, replaced.Commit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// passedOver tells that nobody will look at a commit any more, because a newer one came before its turn. ref is what the
+// commit was to be evaluated for, branch what environments follow.
+func (r *Reconciler) passedOver(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, ref, branch, commit string) error {
+	if commit == "" {
+		return nil
+	}
+	for _, environment := range repo.Branches[branch] {
+		// What was told of an earlier look at it stays true.
+		e, err := r.loadEvaluation(ctx, tx, repo.Name, ref, environment, commit)
+		if err != nil {
+			return err
+		}
+		if e != nil {
+			continue
+		}
+		report := r.statusReport(repo.Name, commit, environment, forge.Success, "superseded by a newer commit")
+		if err := r.Outbox.Say(ctx, tx, report); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Seen implements [gitwatch.Sink].
@@ -138,11 +176,31 @@ func (r *Reconciler) Seen(ctx context.Context, tx pgx.Tx, repo gitwatch.Reposito
 }
 
 func (r *Reconciler) enqueuePull(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull) error {
-	_, err := r.Queue.Enqueue(ctx, tx, queue.Insert{
+	enqueued, err := r.Queue.Enqueue(ctx, tx, queue.Insert{
 		Kind: JobPull, Key: fmt.Sprintf("pull/%s/%d", repo.Name, p.Number), Generation: p.Generation,
 		Args: pullArgs{repo.Name, p.Number, p.Generation, p.HeadCommit, trace.From(ctx)},
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	for _, old := range enqueued[0].Replaced {
+		var replaced pullArgs
+		if err := (&queue.Job{Args: old.Args}).Bind(&replaced); err != nil {
+			return err
+		}
+		if replaced.Head == p.HeadCommit {
+			continue
+		}
+		if err := r.passedOver(ctx, tx, repo, pullRef(p.Number), p.BaseRef, replaced.Head); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Changed implements [gitwatch.Sink].
+func (r *Reconciler) Changed(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository) error {
+	return r.again(ctx, tx, repo)
 }
 
 // PlatformChanged evaluates everything anew with another platform configuration.
