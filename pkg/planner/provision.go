@@ -2,6 +2,7 @@ package planner
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -207,11 +208,12 @@ func (b *builder) evaluate(r score.Resource, p *platform.Provisioner, out *Resou
 		stored.State = nil
 	}
 	source, services := b.declarer(r)
+	key := cmp.Or(r.ID, b.w.Name+"."+r.Name) // what score-k8s has templates see
 	// A resource that comes back after it was deleted is the same one again, so that a revert gives the same release.
 	identity := b.Environment.Name + " " + out.UID
 	result, err := p.Recipe.Run(recipe.Input{
 		Uid: out.UID, Guid: recipe.UUID([16]byte(b.Secrets.Derive("guid " + identity)[:16])),
-		Type: r.Type, Class: r.Class, Id: r.ID, Params: params, Metadata: plainMap(r.Metadata),
+		Type: r.Type, Class: r.Class, Id: key, Params: params, Metadata: plainMap(r.Metadata),
 		State: stored.State, Shared: b.shared(), SourceWorkload: source, WorkloadMetadata: plainMap(b.w.Metadata),
 		WorkloadServices: services, Namespace: b.Environment.Namespace, Seed: [32]byte(b.Secrets.Derive("random " + identity)),
 	})

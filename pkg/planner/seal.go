@@ -163,7 +163,7 @@ func (b *builder) seal() {
 			if other.Unit == UnitShared && string(other.Body) == string(object.Body) {
 				continue // several resources need it, and it is the same
 			}
-			b.bad(fault.ObjectTwice, o.at, "%s %s is made twice: %s and %s", object.Kind, object.Name, maker(other), maker(object))
+			b.bad(fault.ObjectTwice, o.at, "%s %s is made twice: by %s and by %s", object.Kind, object.Name, maker(other), maker(object))
 			continue
 		}
 		made[object.Key()] = object
@@ -173,9 +173,9 @@ func (b *builder) seal() {
 
 func maker(o Object) string {
 	if o.Resource == "" {
-		return "by the workload"
+		return "the workload"
 	}
-	return "by resource " + o.Resource
+	return "resource " + o.Resource
 }
 
 func (b *builder) object(o objectSource) (Object, bool) {
