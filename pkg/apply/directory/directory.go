@@ -67,7 +67,9 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 	for _, path := range d.Remove {
 		there, err := remove(root, path)
 		if foreign(err) {
-			return apply.Delivered{}, fault.New(fault.TargetForeign, "remove %s: %w", path, err)
+			// What we put there is gone already, and what took its place is somebody else's.
+			d.Log("left %s alone: %v", path, err)
+			continue
 		}
 		if err != nil {
 			return apply.Delivered{}, fmt.Errorf("remove %s: %w", path, err)

@@ -6,10 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/innominatus/reconciler/internal/testenv"
 	"github.com/innominatus/reconciler/pkg/apply"
@@ -127,7 +129,7 @@ func TestWaitForTheLockCanBeGivenUp(t *testing.T) {
 	deliver(t, target, delivery(2, file("shop/a.yaml", "a")))
 }
 
-func TestForeignThingsStopADelivery(t *testing.T) {
+func TestForeignThingsStopADeliveryAndOutliveARemoval(t *testing.T) {
 	t.Parallel()
 	elsewhere := t.TempDir()
 	for name, c := range map[string]struct {
@@ -152,9 +154,17 @@ func TestForeignThingsStopADelivery(t *testing.T) {
 			}
 			d := delivery(1, c.write...)
 			d.Remove = c.gone
-			_, err := target.Deliver(t.Context(), d)
-			if f, ok := fault.As(err); !ok || f.Code != fault.TargetForeign {
+			before := tree(t, root)
+			done, err := target.Deliver(t.Context(), d)
+			if f, ok := fault.As(err); len(c.write) > 0 && (!ok || f.Code != fault.TargetForeign) {
 				t.Errorf("it answers %v", err)
+			}
+			// A removal leaves it alone, so that what is foreign cannot keep a rollback back.
+			if len(c.write) == 0 && (err != nil || done.Writes != 0) {
+				t.Errorf("it answers %v with %d writes", err, done.Writes)
+			}
+			if diff := cmp.Diff(before, tree(t, root), cmpopts.IgnoreMapEntries(func(path, _ string) bool { return strings.HasPrefix(path, ".reconciler") })); diff != "" && name != "an empty folder" {
+				t.Error(diff)
 			}
 			if diff := cmp.Diff(map[string]string{"kept": "-rw-r--r-- "}, tree(t, elsewhere)); diff != "" {
 				t.Error(diff)

@@ -216,6 +216,11 @@ func (p *push) changes(ctx context.Context, head gitrepo.Hash, ref string) ([]gi
 	for _, name := range p.gone() {
 		full := path.Join(p.settings.Path, name)
 		_, found, err := p.ours(read, full)
+		if foreign, ok := fault.As(err); ok && foreign.Code == fault.TargetForeign {
+			// What we put there is gone already, and what took its place is somebody else's.
+			p.delivery.Log("left %s alone: %s", full, foreign.Message)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
