@@ -1,0 +1,131 @@
+package reconcile
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/forge"
+	"github.com/innominatus/reconciler/pkg/platform"
+)
+
+// pull opens a pull request that changes files, and waits for its plan.
+func (w *world) pull(branch string, fork bool, files map[string]string) forge.Pull {
+	w.Helper()
+	base := w.repo.Run("rev-parse", "main")
+	w.repo.Run("update-ref", "refs/heads/"+branch, base)
+	head := w.repo.Commit(branch, files)
+	p := w.forge.AddPull(ours, forge.Pull{HeadRef: branch, HeadCommit: head, Fork: fork, Title: branch, Author: "dana"})
+	w.repo.Run("update-ref", fmt.Sprintf("refs/pull/%d/head", p.Number), head)
+	w.hint(ours)
+	w.quiet()
+	return p
+}
+
+func (w *world) comment(p forge.Pull) string {
+	w.Helper()
+	return w.rows(`SELECT body FROM reports WHERE kind = 'comment' AND target = $1`, fmt.Sprint(p.Number))
+}
+
+func TestPullRequestIsPlannedAndNotDeployed(t *testing.T) {
+	t.Parallel()
+	for _, fork := range []bool{false, true} {
+		w := newWorld(t)
+		w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+		p := w.pull("change", fork, map[string]string{"score.yaml": file("alpha", "a:2"), "b/score.yaml": file("beta", "b:1")})
+		w.equal("alpha score.yaml 1/1", w.apps())
+		w.equal("success: 2 of 2 applications change", w.said(p.HeadCommit))
+		if text := w.comment(p); !strings.Contains(text, "a:1 → a:2") || !strings.Contains(text, "beta") {
+			t.Error(text)
+		}
+		before := w.rows("SELECT kind || target || version FROM reports ORDER BY 1")
+		w.hint(ours)
+		w.quiet()
+		w.equal(before, w.rows("SELECT kind || target || version FROM reports ORDER BY 1"))
+	}
+}
+
+func TestConflictIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	p := w.pull("change", false, map[string]string{"score.yaml": file("alpha", "a:2")})
+	w.push(map[string]string{"score.yaml": file("alpha", "a:3")})
+	w.equal("failure: conflicts with main", w.said(p.HeadCommit))
+	if text := w.comment(p); !strings.Contains(text, "score.yaml") {
+		t.Error(text)
+	}
+}
+
+func TestMergeWithAnotherPlanStopsOrGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []string{"stop", "apply"} {
+		w := newWorld(t)
+		w.offer(platform.Files{"environments/production.yaml": production + "whenPlanDiffers: " + policy + "\n"})
+		w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+		p := w.pull("change", false, map[string]string{"score.yaml": file("alpha", "a:2")})
+		merge := w.repo.Commit("main", map[string]string{"score.yaml": file("alpha", "a:3")})
+		if _, err := w.Pool.Exec(t.Context(), "UPDATE pulls SET state = 'merged', merge_commit = $1 WHERE number = $2", merge, p.Number); err != nil {
+			t.Fatal(err)
+		}
+		w.forge.ClosePull(ours, p.Number)
+		w.hint(ours)
+		w.quiet()
+		if policy == "apply" {
+			w.equal("alpha score.yaml 2/2", w.apps())
+			continue
+		}
+		w.equal("alpha score.yaml 1/1 waiting", w.apps())
+		if f := w.app("alpha").WaitingFor; f.Code != fault.PlanDiffers {
+			t.Errorf("it waits for %v", f)
+		}
+	}
+}
+
+func TestNeighboursAreLookedAtWhenServicesChange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	other := w.server.CreateRepo(t, "other")
+	w.forge.AddRepository("shop/other")
+	other.Commit("main", map[string]string{"score.yaml": strings.Replace(file("caller", "c:1"), "}}", `, variables: {HOST: "${resources.api.hostname}:${resources.api.port}"}}}`, 1) +
+		"resources: {api: {type: service-port, params: {workload: alpha, port: web}}}\n"})
+	w.watch("shop/other", other)
+	w.quiet()
+	const service = "service: {ports: {web: {port: %d}}}\n"
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1", fmt.Sprintf(service, 80))})
+	w.equal("alpha score.yaml 1/1\ncaller score.yaml 1/1", w.apps())
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1", fmt.Sprintf(service, 81))})
+	w.equal("alpha score.yaml 2/2\ncaller score.yaml 2/2", w.apps())
+}
+
+func TestAllStatementsFitTheSchema(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	statements := map[string]string{"sqlStoreEvaluation": sqlStoreEvaluation, "sqlEvaluation": sqlEvaluation, "sqlEvaluations": sqlEvaluations}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		tree, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(tree, func(n ast.Node) bool {
+			if v, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(v.Names[0].Name, "sql") && statements[v.Names[0].Name] == "" {
+				t.Errorf("%s is not tested", v.Names[0].Name)
+			}
+			return true
+		})
+	}
+	for name, text := range statements {
+		if _, err := w.Pool.Exec(t.Context(), "PREPARE "+name+" AS "+text); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
