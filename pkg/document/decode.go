@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 
@@ -61,7 +62,21 @@ func (d *decoder) report(code fault.Code, at *yaml.Node, format string, args ...
 }
 
 func (d *decoder) place(n *yaml.Node) fault.Place {
-	return fault.Place{File: d.file, Line: n.Line, Column: n.Column}
+	return fault.Place{File: d.file, Line: n.Line, Column: d.bytes(n.Line, n.Column)}
+}
+
+// bytes turns a column in characters, as the YAML library counts, into one in bytes.
+func (d *decoder) bytes(line, column int) int {
+	text := d.source
+	for ; line > 1; line-- {
+		_, text, _ = bytes.Cut(text, []byte("\n"))
+	}
+	at := 0
+	for ; column > 1 && at < len(text) && text[at] != '\n'; column-- {
+		_, size := utf8.DecodeRune(text[at:])
+		at += size
+	}
+	return at + column
 }
 
 func (d *decoder) syntax(err error) {
@@ -133,10 +148,20 @@ func (d *decoder) structure(n *yaml.Node, into reflect.Value, path string) {
 		seen[key.Value] = true
 	}
 	for _, name := range required {
-		if !seen[name] {
+		if !seen[name] || empty(n, name) {
 			d.report(fault.ConfigMissing, n, "%s is missing", join(path, name))
 		}
 	}
+}
+
+// empty says that a key has no value: null, or a text without a character.
+func empty(n *yaml.Node, key string) bool {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if value := n.Content[i+1]; n.Content[i].Value == key {
+			return value.Kind == yaml.ScalarNode && (value.Value == "" || value.ShortTag() == "!!null")
+		}
+	}
+	return false
 }
 
 // fieldsOf returns the index of each field by its YAML name, the names in order, and those that must be there.
@@ -167,6 +192,9 @@ func (d *decoder) mapping(n *yaml.Node, into reflect.Value, path string) {
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
+		if !d.is(key, yaml.ScalarNode, "a map with keys of text", path) {
+			continue
+		}
 		if into.MapIndex(reflect.ValueOf(key.Value)).IsValid() {
 			d.report(fault.ConfigSyntax, key, "key %s stands here twice", join(path, key.Value))
 			continue
