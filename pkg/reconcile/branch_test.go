@@ -1,6 +1,8 @@
 package reconcile
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -231,4 +233,31 @@ func TestNewEnvironmentOfABranchIsDeployed(t *testing.T) {
 	w.tx(func(tx pgx.Tx) error { return w.watcher.Put(t.Context(), tx, repo) })
 	w.quiet()
 	w.equal("production 1\nsecond 1", w.rows("SELECT environment || ' ' || applied FROM applications ORDER BY 1"))
+}
+
+// A failed release is rolled back and told; it can be tried again when the reason is gone.
+func TestRetryRepeatsWhatFailed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	obstacle := filepath.Join(w.data, "out", "alpha", "alpha.service.yaml", "foreign")
+	if err := os.MkdirAll(obstacle, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	commit := w.push(map[string]string{"score.yaml": file("alpha", "a:2", "service: {ports: {web: {port: 80}}}\n")})
+	w.equal("alpha score.yaml 3/3 held", w.apps())
+	w.equal("a:1", w.deployed("alpha"))
+	if s := w.said(commit); !strings.HasPrefix(s, "failure: 1 failed: alpha: ") {
+		t.Error(s)
+	}
+	if err := os.RemoveAll(filepath.Dir(obstacle)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Retry(t.Context(), "production", "alpha"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("alpha score.yaml 4/4", w.apps())
+	w.equal("a:2", w.deployed("alpha"))
+	w.equal("success: 1 deployed", w.said(commit))
 }
