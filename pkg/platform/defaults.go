@@ -2,6 +2,7 @@ package platform
 
 import (
 	"path"
+	"regexp"
 
 	"github.com/innominatus/reconciler/pkg/fault"
 )
@@ -103,12 +104,26 @@ func firstList(a, b []string) []string {
 	return b
 }
 
+// The quantities are those that a Score file may give.
+var (
+	cpuPattern    = regexp.MustCompile(`^\d+(?:m|\.\d+)?$`)
+	memoryPattern = regexp.MustCompile(`^(0\.\d+|[1-9]\d*(\.\d+)?)(K|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$`)
+)
+
 func (d Defaults) check(at fault.Place) (faults fault.List) {
 	bad := func(format string, args ...any) {
 		faults = append(faults, fault.New(fault.ConfigValue, format, args...).At(at))
 	}
 	if d.Replicas != nil && *d.Replicas < 0 {
 		bad("defaults.replicas is %d, want 0 or more", *d.Replicas)
+	}
+	for name, r := range map[string]Resources{"requests": d.Requests, "limits": d.Limits} {
+		if r.CPU != "" && !cpuPattern.MatchString(r.CPU) {
+			bad("defaults.%s.cpu is %q, want cores such as 0.5 or 500m", name, r.CPU)
+		}
+		if r.Memory != "" && !memoryPattern.MatchString(r.Memory) {
+			bad("defaults.%s.memory is %q, want bytes such as 128Mi", name, r.Memory)
+		}
 	}
 	if !oneOf(d.Security.Seccomp, "", "RuntimeDefault", "Unconfined") {
 		bad("defaults.security.seccomp is %q, want RuntimeDefault or Unconfined", d.Security.Seccomp)

@@ -129,6 +129,7 @@ func Load(files Files) (*Platform, fault.List) {
 			l.provisioners(name, []byte(own[name]))
 		}
 	}
+	l.apart()
 	for _, e := range l.platform.Environments {
 		e.Defaults = e.Own.over(l.settings.Defaults).over(builtInDefaults)
 	}
@@ -169,6 +170,21 @@ func (l *loader) file(name string, content []byte) {
 	default:
 		l.faults = append(l.faults, fault.New(fault.PlatformFile,
 			"the file has no meaning in a platform configuration").At(fault.Place{File: name}).Warn())
+	}
+}
+
+// apart refuses environments that would delete each other's manifests because they write to one place.
+func (l *loader) apart() {
+	taken := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(l.platform.Environments)) {
+		t := l.platform.Environments[name].Target
+		if t.Directory == nil && t.GitOps == nil {
+			continue // reported
+		}
+		if other, twice := taken[t.String()]; twice {
+			l.faults = append(l.faults, fault.New(fault.ConfigValue, "environment %s has the same target as %s: %s", name, other, t).At(t.At))
+		}
+		taken[t.String()] = name
 	}
 }
 

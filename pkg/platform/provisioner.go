@@ -103,8 +103,14 @@ func (p *Provisioner) check(source []byte) (faults fault.List) {
 	case p.Kind() == "static":
 		if _, isMap := p.Outputs.(map[string]any); p.Outputs != nil && !isMap {
 			bad(fault.ProvisionerShape, "outputs of a static provisioner must be a map of values")
-		} else if _, err := p.StaticOutputs(); err != nil {
+		} else if given, err := p.StaticOutputs(); err != nil {
 			bad(fault.ProvisionerShape, "provisioner %s: %w", p.URI, err)
+		} else if p.Type != "environment" {
+			for _, name := range p.ExpectedOutputs {
+				if _, there := given[name]; !there {
+					bad(fault.ProvisionerShape, "provisioner %s promises the output %q and does not have it", p.URI, name)
+				}
+			}
 		}
 		if p.Init+p.State+p.Shared+p.Manifests != "" {
 			bad(fault.ProvisionerShape, "a static provisioner has outputs only; init, state, shared and manifests belong to template provisioners")

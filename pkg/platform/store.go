@@ -29,6 +29,7 @@ type Revision struct {
 const (
 	revisionColumns = `id, digest, source, commit, faults, valid, created_at`
 	sqlNewestValid  = `SELECT id, files FROM platform_revisions WHERE valid ORDER BY id DESC LIMIT 1`
+	sqlInForce      = `SELECT digest FROM platform_revisions WHERE valid ORDER BY id DESC LIMIT 1`
 	sqlNewestID     = `SELECT coalesce(max(id), 0) FROM platform_revisions WHERE valid`
 	sqlRevisions    = `SELECT ` + revisionColumns + ` FROM platform_revisions ORDER BY id DESC LIMIT $1`
 	sqlInsert       = `INSERT INTO platform_revisions (digest, source, commit, files, faults, valid) VALUES ($1, $2, $3, $4, $5, $6)`
@@ -90,6 +91,10 @@ func (s *Store) Offer(ctx context.Context, tx pgx.Tx, source, commit string, fil
 	if len(last) > 0 && last[0].Digest == digest {
 		return false, faults, nil
 	}
+	var inForce string
+	if err := tx.QueryRow(ctx, sqlInForce).Scan(&inForce); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return false, nil, fmt.Errorf("read platform configuration: %w", err)
+	}
 	var content any
 	if p != nil {
 		content = files
@@ -101,7 +106,7 @@ func (s *Store) Offer(ctx context.Context, tx pgx.Tx, source, commit string, fil
 	if _, err := tx.Exec(ctx, sqlInsert, digest, source, commit, content, problems, p != nil); err != nil {
 		return false, nil, fmt.Errorf("store platform configuration: %w", err)
 	}
-	return p != nil, faults, nil
+	return p != nil && digest != inForce, faults, nil
 }
 
 // Revisions returns the newest versions, the newest first.
