@@ -157,7 +157,7 @@ func TestCancelEndsARunThatRunsOrWaits(t *testing.T) {
 	if a := w.application(a.ID); a.Hold != nil || a.Generation != 1 {
 		t.Errorf("a cancelled run was answered: %+v", a)
 	}
-	if _, err := w.runner.Runs.JobOf(t.Context(), w.queue, running); fault.ClassOf(err) != fault.Code(fault.JobFinished).Entry().Class {
+	if _, err := w.runner.Runs.JobOf(t.Context(), w.queue, running); fault.ClassOf(err) != fault.JobFinished.Entry().Class {
 		t.Errorf("the job of an ended run: %v", err)
 	}
 }

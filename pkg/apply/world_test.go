@@ -94,7 +94,6 @@ type world struct {
 	plans    *planner.Store
 	platform *platform.Platform
 	target   *shelf
-	log      *bytes.Buffer
 
 	mu   sync.Mutex
 	told []string

@@ -67,8 +67,8 @@ func deliver(t *testing.T, target *Target, d apply.Delivery) apply.Delivered {
 
 func TestSameFilesAreWrittenOnce(t *testing.T) {
 	t.Parallel()
-	target, root := &Target{Data: t.TempDir()}, ""
-	root = filepath.Join(target.Data, "out")
+	target := &Target{Data: t.TempDir()}
+	root := filepath.Join(target.Data, "out")
 	secret := file("shop/s.yaml", "s")
 	secret.Secret = true
 	if n := deliver(t, target, delivery(1, file("shop/a.yaml", "a"), secret)).Writes; n != 2 {
