@@ -66,7 +66,7 @@ func TestTellsEverythingThatIsWrongAtItsPlace(t *testing.T) {
 		"two documents":      {"name: a\n---\nname: b\n", []string{"ORC-3001 f.yaml:1"}},
 		"key twice":          {"name: a\nname: b\n", []string{"ORC-3001 f.yaml:2:1"}},
 		"key twice, map":     {"name: a\nlabels:\n  x: a\n  x: b\n", []string{"ORC-3001 f.yaml:4:3"}},
-		"unknown key":        {"nmae: a\nname: b\n", []string{"ORC-3002 f.yaml:1:1 name"}},
+		"unknown key":        {"namee: a\nname: b\n", []string{"ORC-3002 f.yaml:1:1 name"}},
 		"unknown below":      {"name: b\ninner: {path: a, pat: b}\n", []string{"ORC-3002 f.yaml:2:18 path"}},
 		"missing":            {"count: 1\n", []string{"ORC-3004 f.yaml:1:1"}},
 		"null is missing":    {"name: ~\n", []string{"ORC-3004 f.yaml:1:1"}},

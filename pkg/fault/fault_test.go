@@ -154,7 +154,7 @@ func TestNearestWord(t *testing.T) {
 		{"HSot", []string{"host"}, "host"},
 		{"postgress", []string{"mysql", "postgres", "postgres-instance"}, "postgres"},
 		{"passwrod", []string{"password", "username"}, "password"},
-		{"conatiners", []string{"containers", "metadata"}, "containers"},
+		{"contaniers", []string{"containers", "metadata"}, "containers"},
 		{"banana", []string{"host", "port"}, ""},
 		{"db", []string{"redis"}, ""},
 		{"", []string{"redis"}, ""},

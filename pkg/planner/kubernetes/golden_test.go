@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
@@ -93,6 +94,11 @@ func valid(t *testing.T, tree map[string]any) {
 	case "StatefulSet":
 		set := as[appsv1.StatefulSet](t, tree)
 		validPod(t, set.Spec.Template.Spec, set.Spec.VolumeClaimTemplates)
+		check("name", set.Name+"-0123456789", validation.IsDNS1123Label)
+	case "Job":
+		validPod(t, as[batchv1.Job](t, tree).Spec.Template.Spec, nil)
+		check("name", metadata["name"].(string), validation.IsDNS1123Label)
+	case "HTTPRoute": // not of Kubernetes' own types
 	case "Service":
 		s := as[corev1.Service](t, tree)
 		check("name", s.Name, validation.IsDNS1035Label)
