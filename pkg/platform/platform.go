@@ -82,35 +82,59 @@ func BuiltIn() Files {
 // 60 kB in one file.
 const fileLimit = 4 << 20
 
-// Read returns all YAML files below the root of a file system.
+// depthLimit is how many folders below each other are read; links could go round in a circle.
+const depthLimit = 8
+
+// Read returns all YAML files below the root of a file system. Links are followed, for that is how Kubernetes mounts a
+// ConfigMap; folders whose names begin with a dot are left out.
 func Read(root fs.FS) (Files, error) {
 	files := Files{}
-	err := fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && name != "." {
-			return fs.SkipDir
-		}
-		if !entry.Type().IsRegular() || !isYAML(name) {
-			return nil
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		if info.Size() > fileLimit {
-			return fault.New(fault.ConfigValue, "the file has %d bytes, more than the limit of %d", info.Size(), fileLimit).
-				At(fault.Place{File: name})
-		}
-		content, err := fs.ReadFile(root, name)
-		files[name] = string(content)
-		return err
-	})
-	if err != nil {
+	if err := files.read(root, ".", 0); err != nil {
 		return nil, fmt.Errorf("read platform configuration: %w", err)
 	}
 	return files, nil
+}
+
+func (files Files) read(root fs.FS, directory string, depth int) error {
+	if depth > depthLimit {
+		return fault.New(fault.ConfigValue, "more than %d folders below each other", depthLimit).At(fault.Place{File: directory})
+	}
+	entries, err := fs.ReadDir(root, directory)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		name := path.Join(directory, entry.Name())
+		linked := entry.Type()&fs.ModeSymlink != 0
+		if !isYAML(name) && !entry.IsDir() && !linked {
+			continue
+		}
+		info, err := fs.Stat(root, name)
+		switch {
+		case err != nil && linked && !isYAML(name):
+			continue // a link to nowhere, as editors leave them
+		case err != nil:
+			return err
+		case info.IsDir() && !strings.HasPrefix(entry.Name(), "."):
+			err = files.read(root, name, depth+1)
+		case info.Mode().IsRegular() && isYAML(name):
+			err = files.take(root, name, info.Size())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (files Files) take(root fs.FS, name string, size int64) error {
+	if size > fileLimit {
+		return fault.New(fault.ConfigValue, "the file has %d bytes, more than the limit of %d", size, fileLimit).
+			At(fault.Place{File: name})
+	}
+	content, err := fs.ReadFile(root, name)
+	files[name] = string(content)
+	return err
 }
 
 func isYAML(name string) bool {

@@ -2,6 +2,8 @@ package platform_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -205,5 +207,37 @@ func TestReadsYAMLFilesOfAFolder(t *testing.T) {
 	}
 	if _, err := platform.Read(fstest.MapFS{"big.yaml": {Data: make([]byte, 5<<20)}}); err == nil {
 		t.Error("a huge file is read")
+	}
+}
+
+func TestReadsAMountedConfigMap(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.MkdirAll(filepath.Join(root, "..2026_11", "environments"), 0o755))
+	must(os.WriteFile(filepath.Join(root, "..2026_11", "platform.yaml"), []byte("a"), 0o600))
+	must(os.WriteFile(filepath.Join(root, "..2026_11", "environments", "prod.yaml"), []byte("b"), 0o600))
+	for link, to := range map[string]string{
+		"..data": "..2026_11", "platform.yaml": "..data/platform.yaml", "environments": "..data/environments", ".#lock": "nowhere",
+	} {
+		must(os.Symlink(to, filepath.Join(root, link)))
+	}
+	files, err := platform.Read(os.DirFS(root))
+	if diff := cmp.Diff(platform.Files{"platform.yaml": "a", "environments/prod.yaml": "b"}, files); diff != "" || err != nil {
+		t.Errorf("%v %s", err, diff)
+	}
+	must(os.Symlink(".", filepath.Join(root, "round")))
+	if _, err := platform.Read(os.DirFS(root)); err == nil {
+		t.Error("links that go round in a circle are read")
+	}
+	must(os.Remove(filepath.Join(root, "round")))
+	must(os.Symlink("nowhere", filepath.Join(root, "gone.provisioners.yaml")))
+	if _, err := platform.Read(os.DirFS(root)); err == nil {
+		t.Error("a file that is not there is left out silently")
 	}
 }
