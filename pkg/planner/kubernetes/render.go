@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"strings"
@@ -9,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/platform"
@@ -224,13 +224,9 @@ func (r *renderer) statefulSet() {
 func (r *renderer) trees() []map[string]any {
 	out := make([]map[string]any, 0, len(r.objects))
 	for _, o := range r.objects {
-		text, err := json.Marshal(o)
+		tree, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 		if err != nil {
-			panic(fmt.Sprintf("marshal %T: %v", o, err)) // typed objects of k8s.io/api always marshal
-		}
-		var tree map[string]any
-		if err := json.Unmarshal(text, &tree); err != nil {
-			panic(fmt.Sprintf("unmarshal %T: %v", o, err))
+			panic(fmt.Sprintf("convert %T: %v", o, err)) // typed objects of k8s.io/api always convert
 		}
 		out = append(out, tidy(tree))
 	}
