@@ -209,7 +209,7 @@ func TestPlatformChangeSaysNothingIfNothingChanges(t *testing.T) {
 	w := newWorld(t)
 	commit := w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
 	reports := w.rows("SELECT target || context || version FROM reports ORDER BY 1")
-	w.offer(platform.Files{"environments/production.yaml": production, "environments/other.yaml": production})
+	w.offer(platform.Files{"environments/production.yaml": production, "environments/other.yaml": "target: {directory: {path: other}}\n"})
 	w.quiet()
 	w.equal("alpha score.yaml 1/1", w.apps())
 	w.equal(reports, w.rows("SELECT target || context || version FROM reports ORDER BY 1"))
