@@ -142,7 +142,7 @@ func removalRank(i item) int {
 }
 
 func (s *Store) items(ctx context.Context, db postgres.Querier, run Run) ([]item, error) {
-	list, err := collect[item](db.Query(ctx, sqlItems, run.Environment, run.Application))
+	list, err := postgres.Collect[item](db.Query(ctx, sqlItems, run.Environment, run.Application))
 	return list, wrap("read inventory", err)
 }
 

@@ -76,19 +76,19 @@ func (s *Store) RunOf(ctx context.Context, db postgres.Querier, application, gen
 
 // Runs returns the newest runs, the newest first.
 func (s *Store) Runs(ctx context.Context, db postgres.Querier, f RunFilter, limit int) ([]Run, error) {
-	list, err := collect[Run](db.Query(ctx, sqlRuns, f.Environment, f.Name, f.Repository, f.Commit, limit))
+	list, err := postgres.Collect[Run](db.Query(ctx, sqlRuns, f.Environment, f.Name, f.Repository, f.Commit, limit))
 	return list, wrap("read runs", err)
 }
 
 // Steps returns a run's steps in order.
 func (s *Store) Steps(ctx context.Context, db postgres.Querier, run int64) ([]Step, error) {
-	list, err := collect[Step](db.Query(ctx, sqlSteps, run))
+	list, err := postgres.Collect[Step](db.Query(ctx, sqlSteps, run))
 	return list, wrap("read steps", err)
 }
 
 // Logs returns up to 1,000 lines of a run's log after the line with an id.
 func (s *Store) Logs(ctx context.Context, db postgres.Querier, run, after int64) ([]LogLine, error) {
-	list, err := collect[LogLine](db.Query(ctx, sqlLogs, run, after))
+	list, err := postgres.Collect[LogLine](db.Query(ctx, sqlLogs, run, after))
 	return list, wrap("read log", err)
 }
 
@@ -151,7 +151,7 @@ func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id 
 
 // begin takes the run for the lease with a token.
 func (s *Store) begin(ctx context.Context, db postgres.Querier, id, token int64) (Run, error) {
-	list, err := collect[Run](db.Query(ctx, sqlBegin, id, token))
+	list, err := postgres.Collect[Run](db.Query(ctx, sqlBegin, id, token))
 	if err != nil {
 		return Run{}, fmt.Errorf("begin run %d: %w", id, err)
 	}
@@ -173,7 +173,7 @@ func (s *Store) fence(ctx context.Context, db postgres.Querier, r Run) error {
 
 // end brings a run into a final state.
 func (s *Store) end(ctx context.Context, tx pgx.Tx, id int64, state State, cause *fault.Fault) (Run, error) {
-	list, err := collect[Run](tx.Query(ctx, sqlEnd, id, state, cause))
+	list, err := postgres.Collect[Run](tx.Query(ctx, sqlEnd, id, state, cause))
 	if err != nil {
 		return Run{}, fmt.Errorf("end run %d: %w", id, err)
 	}
@@ -184,7 +184,7 @@ func (s *Store) end(ctx context.Context, tx pgx.Tx, id int64, state State, cause
 }
 
 func oneRun(rows pgx.Rows, err error) (Run, error) {
-	list, err := collect[Run](rows, err)
+	list, err := postgres.Collect[Run](rows, err)
 	if err != nil {
 		return Run{}, fmt.Errorf("read run: %w", err)
 	}
@@ -192,13 +192,6 @@ func oneRun(rows pgx.Rows, err error) (Run, error) {
 		return Run{}, fault.New(fault.RunUnknown, "there is no such run")
 	}
 	return list[0], nil
-}
-
-func collect[T any](rows pgx.Rows, err error) ([]T, error) {
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByName[T])
 }
 
 func wrap(act string, err error) error {

@@ -59,14 +59,14 @@ ON CONFLICT (environment) DO UPDATE SET state = $2, updated_at = now()`
 
 // Resources returns what is provisioned in an environment ("" for all) and used by a workload ("" for any).
 func (s *Store) Resources(ctx context.Context, db postgres.Querier, environment, user string) ([]Resource, error) {
-	list, err := collect[Resource](db.Query(ctx, sqlResources, environment, user, false))
+	list, err := postgres.Collect[Resource](db.Query(ctx, sqlResources, environment, user, false))
 	return list, wrap("read resources", err)
 }
 
 // Stored returns what planning has to know about an environment: its resources by UID, deleted ones too, and the state
 // that all of them share.
 func (s *Store) Stored(ctx context.Context, db postgres.Querier, environment string) (map[string]planner.StoredResource, map[string]any, error) {
-	list, err := collect[Resource](db.Query(ctx, sqlResources, environment, "", true))
+	list, err := postgres.Collect[Resource](db.Query(ctx, sqlResources, environment, "", true))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read resources: %w", err)
 	}

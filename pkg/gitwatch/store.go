@@ -124,13 +124,13 @@ WHERE (p.state, p.head_commit, p.base_ref, p.base_commit, p.merge_commit) IS DIS
 
 // Repositories returns all that are watched, by name.
 func Repositories(ctx context.Context, db postgres.Querier) ([]Repository, error) {
-	list, err := collect[Repository](db.Query(ctx, sqlRepositories))
+	list, err := postgres.Collect[Repository](db.Query(ctx, sqlRepositories))
 	return list, wrap("read repositories", err)
 }
 
 // Get returns a repository, also one that is not watched any more, or a fault.
 func Get(ctx context.Context, db postgres.Querier, name string) (Repository, error) {
-	list, err := collect[Repository](db.Query(ctx, sqlRepository, name))
+	list, err := postgres.Collect[Repository](db.Query(ctx, sqlRepository, name))
 	if err != nil {
 		return Repository{}, fmt.Errorf("read repository: %w", err)
 	}
@@ -152,13 +152,13 @@ func put(ctx context.Context, tx pgx.Tx, r Repository) (bool, error) {
 
 // Refs returns the branches of a repository that are followed.
 func Refs(ctx context.Context, db postgres.Querier, repository string) ([]Ref, error) {
-	list, err := collect[Ref](db.Query(ctx, sqlRefs, repository))
+	list, err := postgres.Collect[Ref](db.Query(ctx, sqlRefs, repository))
 	return list, wrap("read refs", err)
 }
 
 // GetRef returns a branch as it was seen last; found is false if it never was.
 func GetRef(ctx context.Context, db postgres.Querier, repository, name string) (ref Ref, found bool, err error) {
-	list, err := collect[Ref](db.Query(ctx, sqlRef, repository, name))
+	list, err := postgres.Collect[Ref](db.Query(ctx, sqlRef, repository, name))
 	if err != nil || len(list) == 0 {
 		return Ref{}, false, wrap("read ref", err)
 	}
@@ -167,7 +167,7 @@ func GetRef(ctx context.Context, db postgres.Querier, repository, name string) (
 
 // Pulls returns the pull requests of a repository in a state ("" for all).
 func Pulls(ctx context.Context, db postgres.Querier, repository string, state forge.PullState) ([]Pull, error) {
-	list, err := collect[Pull](db.Query(ctx, sqlPulls, repository, state))
+	list, err := postgres.Collect[Pull](db.Query(ctx, sqlPulls, repository, state))
 	return list, wrap("read pull requests", err)
 }
 
@@ -182,7 +182,7 @@ func MergedBy(ctx context.Context, db postgres.Querier, repository, commit strin
 }
 
 func onePull(rows pgx.Rows, err error) (Pull, bool, error) {
-	list, err := collect[Pull](rows, err)
+	list, err := postgres.Collect[Pull](rows, err)
 	if err != nil || len(list) == 0 {
 		return Pull{}, false, wrap("read pull request", err)
 	}
@@ -196,13 +196,6 @@ func moved(row pgx.Row) (generation int64, ok bool, err error) {
 		return 0, false, nil
 	}
 	return generation, err == nil, err
-}
-
-func collect[T any](rows pgx.Rows, err error) ([]T, error) {
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByName[T])
 }
 
 func wrap(act string, err error) error {

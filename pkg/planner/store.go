@@ -175,7 +175,7 @@ func (s *Store) Removed(ctx context.Context, tx pgx.Tx, application, generation 
 }
 
 func collectApplications(rows pgx.Rows, err error) ([]Application, error) {
-	list, err := collect[Application](rows, err)
+	list, err := postgres.Collect[Application](rows, err)
 	if err != nil {
 		return nil, fmt.Errorf("read applications: %w", err)
 	}
@@ -200,13 +200,6 @@ func (a *Application) fold() {
 	if a.HoldReason != nil {
 		a.Hold = &Hold{Reason: *a.HoldReason, By: *a.HoldBy, Digest: *a.HoldDigest, Since: *a.HoldSince}
 	}
-}
-
-func collect[T any](rows pgx.Rows, err error) ([]T, error) {
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByName[T])
 }
 
 func orNull(l fault.List) any {

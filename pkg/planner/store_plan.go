@@ -59,7 +59,7 @@ func (s *Store) StorePlan(ctx context.Context, db postgres.Querier, p *Plan, rep
 
 // Plan returns a stored plan.
 func (s *Store) Plan(ctx context.Context, db postgres.Querier, id string) (PlanRecord, error) {
-	list, err := collect[PlanRecord](db.Query(ctx, sqlPlan, id))
+	list, err := postgres.Collect[PlanRecord](db.Query(ctx, sqlPlan, id))
 	if err != nil {
 		return PlanRecord{}, fmt.Errorf("read plan: %w", err)
 	}
@@ -76,7 +76,7 @@ func (s *Store) Plan(ctx context.Context, db postgres.Querier, id string) (PlanR
 
 // Plans returns the newest plans, the newest first, without content.
 func (s *Store) Plans(ctx context.Context, db postgres.Querier, f Filter, limit int) ([]PlanRecord, error) {
-	list, err := collect[PlanRecord](db.Query(ctx, sqlPlans, f.Environment, f.Repository, f.Name, limit))
+	list, err := postgres.Collect[PlanRecord](db.Query(ctx, sqlPlans, f.Environment, f.Repository, f.Name, limit))
 	return list, wrap("read plans", err)
 }
 

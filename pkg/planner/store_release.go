@@ -106,7 +106,7 @@ func (s *Store) Base(ctx context.Context, db postgres.Querier, a Application) (B
 
 // Record returns what is known about a release, with its content.
 func (s *Store) Record(ctx context.Context, db postgres.Querier, application, generation int64) (Record, error) {
-	list, err := collect[Record](db.Query(ctx, sqlRecord, application, generation))
+	list, err := postgres.Collect[Record](db.Query(ctx, sqlRecord, application, generation))
 	if err != nil {
 		return Record{}, fmt.Errorf("read release: %w", err)
 	}
@@ -119,7 +119,7 @@ func (s *Store) Record(ctx context.Context, db postgres.Querier, application, ge
 
 // Records returns an application's newest releases, the newest first, without content.
 func (s *Store) Records(ctx context.Context, db postgres.Querier, application int64, limit int) ([]Record, error) {
-	list, err := collect[Record](db.Query(ctx, sqlRecords, application, limit))
+	list, err := postgres.Collect[Record](db.Query(ctx, sqlRecords, application, limit))
 	return list, wrap("read releases", err)
 }
 
