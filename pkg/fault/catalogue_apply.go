@@ -5,7 +5,6 @@ const (
 	RunUnknown      Code = "ORC-5201"
 	TargetRejected  Code = "ORC-5202"
 	TargetForeign   Code = "ORC-5203"
-	HoldSet         Code = "ORC-5204"
 	NothingToUndo   Code = "ORC-5205"
 	RunNotRetryable Code = "ORC-5206"
 )
@@ -25,11 +24,6 @@ var applying = map[Code]Entry{
 		Title: "Something that is not ours stands where a manifest belongs", Class: Refused,
 		Why:    "A folder, a link or a submodule has the path of a manifest in the deployment repository.",
 		Remedy: "Move it away, or choose another target.gitops.path for the environment.",
-	},
-	HoldSet: {
-		Title: "The application is on hold", Class: Refused,
-		Why:    "A person stopped automatic deployment, or a release failed and was rolled back.",
-		Remedy: "`reconciler resume APP` lifts the hold; a newer commit goes past one that a failed release set.",
 	},
 	NothingToUndo: {
 		Title: "There is no earlier release to go back to", Class: Permanent,

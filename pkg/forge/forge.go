@@ -40,8 +40,6 @@ type Capabilities struct {
 	DescriptionLimit int
 	// CommentLimit is the longest comment, in bytes.
 	CommentLimit int
-	// MergeRefs says that refs/pull/N/merge holds the merge of a pull request.
-	MergeRefs bool
 }
 
 // PullState is where a pull request stands.

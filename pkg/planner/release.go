@@ -109,13 +109,3 @@ func (r *Release) digest() string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
 }
-
-// Stateful returns the release's resources whose deletion loses data.
-func (r *Release) Stateful() (list []Resource) {
-	for _, res := range r.Resources {
-		if res.Stateful {
-			list = append(list, res)
-		}
-	}
-	return list
-}
