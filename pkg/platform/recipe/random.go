@@ -7,15 +7,14 @@ import (
 	"text/template"
 )
 
-// source gives random values from a seed and remembers them.
+// source gives random values from a seed.
 type source struct {
-	stream    *rand.ChaCha8
-	generated []string
+	stream *rand.ChaCha8
 }
 
 // start begins anew with values that depend on the seed alone. ChaCha8 is a stream cipher: who knows values but not the
 // seed cannot tell others.
-func (s *source) start(seed [32]byte) { s.stream, s.generated = rand.NewChaCha8(seed), nil }
+func (s *source) start(seed [32]byte) { s.stream = rand.NewChaCha8(seed) }
 
 const (
 	letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -48,7 +47,7 @@ func (s *source) text(alphabet string) func(int) (string, error) {
 		for i := range out {
 			out[i] = alphabet[s.below(uint64(len(alphabet)))]
 		}
-		return s.remember(string(out)), nil
+		return string(out), nil
 	}
 }
 
@@ -58,7 +57,7 @@ func (s *source) bytes(n int) (string, error) {
 	}
 	out := make([]byte, n)
 	_, _ = s.stream.Read(out) // never fails
-	return s.remember(base64.StdEncoding.EncodeToString(out)), nil
+	return base64.StdEncoding.EncodeToString(out), nil
 }
 
 func (s *source) between(low, high int) (int, error) {
@@ -71,7 +70,7 @@ func (s *source) between(low, high int) (int, error) {
 func (s *source) uuid() string {
 	var b [16]byte
 	_, _ = s.stream.Read(b[:]) // never fails
-	return s.remember(UUID(b))
+	return UUID(b)
 }
 
 func (s *source) shuffle(text string) string {
@@ -90,11 +89,6 @@ func (s *source) below(n uint64) uint64 {
 			return v % n
 		}
 	}
-}
-
-func (s *source) remember(value string) string {
-	s.generated = append(s.generated, value)
-	return value
 }
 
 // UUID returns 16 random bytes in the form of a version 4 UUID (RFC 9562).

@@ -68,8 +68,6 @@ type Port struct {
 type Result struct {
 	State, Shared, Outputs map[string]any
 	Manifests              []map[string]any
-	// Generated are the random values that were drawn.
-	Generated []string
 }
 
 // Error says in which section of the templates something is wrong.
@@ -148,7 +146,6 @@ func (r *Recipe) run(in Input) (*Result, error) {
 		}
 		step.then()
 	}
-	result.Generated = r.random.generated
 	return result, nil
 }
 
