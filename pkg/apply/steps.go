@@ -44,13 +44,17 @@ func (e *execution) steps() []step {
 // provision stores a resource with its state; templates and static values were evaluated while planning.
 func (e *execution) provision(r planner.Resource) func(context.Context, string) (string, error) {
 	return func(ctx context.Context, name string) (string, error) {
-		err := e.fenced(ctx, func(tx pgx.Tx) error {
+		result, err := e.release.Hidden.Records[r.UID].Read()
+		if err != nil {
+			return "", err
+		}
+		err = e.fenced(ctx, func(tx pgx.Tx) error {
 			if e.release.Hidden.Shared != nil {
 				if err := e.Runs.storeShared(ctx, tx, e.run.Environment, e.release.Hidden.Shared); err != nil {
 					return err
 				}
 			}
-			return e.Runs.provisioned(ctx, tx, e.run, r, e.release.Hidden.States[r.UID])
+			return e.Runs.provisioned(ctx, tx, e.run, r, result.State)
 		})
 		if err == nil {
 			e.log(ctx, name, "resource %s (%s) is provided by %s", r.Name, r.Type, r.Provisioner)

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/platform/recipe"
 	"github.com/innominatus/reconciler/pkg/postgres"
 )
 
@@ -76,7 +77,7 @@ func (s *Store) Stored(ctx context.Context, db postgres.Querier, environment str
 			Provisioner: r.Provisioner, Params: r.Params, DescribedBy: r.DescribedBy,
 			Deleted: r.DeletedAt != nil,
 		}
-		if err := s.openJSON(r.State, "resource "+environment+"/"+r.UID, &stored.State); err != nil {
+		if stored.State, err = s.openJSON(r.State, "resource "+environment+"/"+r.UID); err != nil {
 			return nil, nil, err
 		}
 		out[r.UID] = stored
@@ -153,13 +154,12 @@ func join(now, add map[string]any) map[string]any {
 }
 
 // shared returns the state that an environment's resources share; nil if there is none.
-func (s *Store) shared(ctx context.Context, db postgres.Querier, environment string) (shared map[string]any, err error) {
+func (s *Store) shared(ctx context.Context, db postgres.Querier, environment string) (map[string]any, error) {
 	var sealed []byte
 	if err := db.QueryRow(ctx, sqlShared, environment).Scan(&sealed); err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return nil, fmt.Errorf("read shared state: %w", err)
 	}
-	err = s.openJSON(sealed, "shared state "+environment, &shared)
-	return shared, err
+	return s.openJSON(sealed, "shared state "+environment)
 }
 
 func (s *Store) sealJSON(v any, context string) ([]byte, error) {
@@ -170,13 +170,14 @@ func (s *Store) sealJSON(v any, context string) ([]byte, error) {
 	return s.Keys.Seal(plain, context), nil
 }
 
-func (s *Store) openJSON(sealed []byte, context string, into any) error {
+func (s *Store) openJSON(sealed []byte, context string) (map[string]any, error) {
 	if sealed == nil {
-		return nil
+		return nil, nil
 	}
 	plain, err := s.Keys.Open(sealed, context)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return wrap("read "+context, json.Unmarshal(plain, into))
+	out, err := recipe.Decode(plain)
+	return out, wrap("read "+context, err)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/platform/recipe"
 	"github.com/innominatus/reconciler/pkg/score"
 	"github.com/innominatus/reconciler/pkg/secret"
 )
@@ -55,27 +56,38 @@ func BenchmarkPlanFromStoredState(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	build := func(i int, image string) *planner.Release {
+	services := map[string]recipe.Service{}
+	for i := range workloads {
+		name := fmt.Sprintf("app%d", i)
+		port := recipe.Port{Name: "web", Port: 80, TargetPort: 8080, Protocol: "TCP"}
+		services[name] = recipe.Service{ServiceName: name, Ports: map[string]recipe.Port{"web": port, "80": port}}
+	}
+	build := func(i int, image string, base *planner.Release) *planner.Release {
 		loaded, faults := score.Load(benchmarkFile(i, image))
 		if faults.Err() != nil {
 			b.Fatal(faults)
 		}
 		release, faults := planner.Build(planner.Input{
-			Workload: loaded[0], Environment: p.Environments["production"], Platform: p, Secrets: keys,
+			Workload: loaded[0], Environment: p.Environments["production"], Platform: p, Secrets: keys, Services: services, Base: base,
 		})
 		if faults.Err() != nil {
 			b.Fatal(faults)
 		}
 		return release
 	}
-	var stored [workloads][]byte
+	var stored, hidden [workloads][]byte
 	objects := 0
 	for i := range stored {
-		release := build(i, "app:1")
+		release := build(i, "app:1", nil)
 		objects += len(release.Objects)
 		if stored[i], err = json.Marshal(release); err != nil {
 			b.Fatal(err)
 		}
+		text, err := json.Marshal(release.Hidden)
+		if err != nil {
+			b.Fatal(err)
+		}
+		hidden[i] = keys.Seal(text, "benchmark")
 	}
 	if objects != 10*workloads {
 		b.Fatalf("%d objects, want %d", objects, 10*workloads)
@@ -87,7 +99,14 @@ func BenchmarkPlanFromStoredState(b *testing.B) {
 			if err := json.Unmarshal(stored[i], base); err != nil {
 				b.Fatal(err)
 			}
-			plan := planner.NewPlan("app", "production", p.Digest, planner.Base{Generation: 1, Release: base}, build(i, "app:2"))
+			text, err := keys.Open(hidden[i], "benchmark")
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := json.Unmarshal(text, &base.Hidden); err != nil {
+				b.Fatal(err)
+			}
+			plan := planner.NewPlan("app", "production", p.Digest, planner.Base{Generation: 1, Release: base}, build(i, "app:2", base))
 			if plan.Summary.Update != 1 {
 				b.Fatalf("the plan is %s", plan.Summary)
 			}

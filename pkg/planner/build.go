@@ -28,6 +28,8 @@ type Input struct {
 	Stored map[string]StoredResource
 	// Shared is the state that all resources of the environment share.
 	Shared map[string]any
+	// Base is the release that is in the target, or nil: a resource that was made of the same as now is taken from it.
+	Base *Release
 	// Source reads a file of the application's commit; the path is relative to the repository's root.
 	Source func(path string) ([]byte, error)
 	// Secrets makes fingerprints and seeds.
@@ -62,7 +64,7 @@ func Build(in Input) (*Release, fault.List) {
 		outputs: map[string]map[string]any{}, values: map[kubernetes.SecretRef]string{}, generated: map[string]string{},
 		used: map[string]string{},
 	}
-	b.release.Hidden = Hidden{Values: map[string]string{}, States: map[string]map[string]any{}}
+	b.release.Hidden = Hidden{Values: map[string]string{}, Records: map[string]recipe.Record{}}
 	b.services = maps.Clone(in.Services)
 	if b.services == nil {
 		b.services = map[string]recipe.Service{}

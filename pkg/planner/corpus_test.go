@@ -308,3 +308,31 @@ func TestRendersTheSameWorkloadsAsScoreK8s(t *testing.T) {
 		t.Errorf("only %d workloads are compared", compared)
 	}
 }
+
+func TestTakingResourcesFromTheBaseChangesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, platform.Files{"zz-golden.provisioners.yaml": fromCorpus(t, "golden-score-k8s", "golden.provisioners.yaml")})
+	taken := 0
+	for _, c := range corpusWorkloads(t) {
+		in := planner.Input{
+			Workload: c.Workload, Environment: w.platform.Environments["production"], Platform: w.platform, Secrets: w.keys,
+			Source: func(string) ([]byte, error) { return []byte("from the commit\n"), nil },
+		}
+		fresh, _ := planner.Build(in)
+		if fresh == nil {
+			continue
+		}
+		in.Base = fresh
+		again, faults := planner.Build(in)
+		if again == nil {
+			t.Fatalf("%s: %v", c.name, faults)
+		}
+		if diff := cmp.Diff([]any{text(t, fresh), fresh.Hidden}, []any{text(t, again), again.Hidden}); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
+		}
+		taken += len(again.Hidden.Records)
+	}
+	if taken < 50 {
+		t.Errorf("only %d resources were compared", taken)
+	}
+}

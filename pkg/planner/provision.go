@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/innominatus/reconciler/pkg/fault"
@@ -60,9 +59,6 @@ func (b *builder) provision(r score.Resource) {
 	b.outputs[r.Name] = b.hideOutputs(r.Name, result.Outputs)
 	out.Outputs = display(b.outputs[r.Name])
 	b.release.Resources = append(b.release.Resources, out)
-	if len(result.State) > 0 {
-		b.release.Hidden.States[id] = result.State
-	}
 	for _, tree := range result.Manifests {
 		b.objects = append(b.objects, objectSource{tree: tree, resource: &out, unit: unit, at: r.At})
 	}
@@ -104,8 +100,8 @@ func (b *builder) params(r score.Resource, p *platform.Provisioner, id string) (
 	if r.ID == "" || !made || stored.Deleted || stored.DescribedBy == b.w.Name {
 		return params, len(b.faults) == before
 	}
-	var others map[string]any
-	if err := json.Unmarshal(stored.Params, &others); err != nil || len(others) == 0 {
+	others, err := recipe.Decode(stored.Params)
+	if err != nil || len(others) == 0 {
 		return params, len(b.faults) == before
 	}
 	if len(params) == 0 {
@@ -162,26 +158,10 @@ func plain(n *score.Node) any {
 	case score.Bool:
 		return n.Text == "true"
 	case score.Int, score.Float:
-		return number(n.Text)
+		return recipe.Number(n.Text)
 	default:
 		return nil
 	}
-}
-
-// number returns a number without a fraction as an integer, so that templates print 8080 and not 8080.0 or 8.08e+03, and
-// one that no integer holds as it is written.
-func number(text string) any {
-	if i, err := strconv.Atoi(text); err == nil {
-		return i
-	}
-	f, err := strconv.ParseFloat(text, 64)
-	if i := int(f); err == nil && float64(i) == f && strings.ContainsAny(text, ".eE") {
-		return i
-	}
-	if err != nil || !strings.ContainsAny(text, ".eE") {
-		return json.Number(text)
-	}
-	return f
 }
 
 func plainMap(n *score.Node) map[string]any {
@@ -211,20 +191,29 @@ func (b *builder) evaluate(r score.Resource, p *platform.Provisioner, out *Resou
 	key := cmp.Or(r.ID, b.w.Name+"."+r.Name) // what score-k8s has templates see
 	// A resource that comes back after it was deleted is the same one again, so that a revert gives the same release.
 	identity := b.Environment.Name + " " + out.UID
-	result, err := p.Recipe.Run(recipe.Input{
+	result, record, err := p.Recipe.Evaluate(recipe.Input{
 		Uid: out.UID, Guid: recipe.UUID([16]byte(b.Secrets.Derive("guid " + identity)[:16])),
 		Type: r.Type, Class: r.Class, Id: key, Params: params, Metadata: plainMap(r.Metadata),
 		State: stored.State, Shared: b.shared(), SourceWorkload: source, WorkloadMetadata: plainMap(b.w.Metadata),
 		WorkloadServices: services, Namespace: b.Environment.Namespace, Seed: [32]byte(b.Secrets.Derive("random " + identity)),
-	})
+	}, b.record(out.UID))
 	if err != nil {
 		b.provisionFault(r, err)
 		return nil, false
 	}
+	b.release.Hidden.Records[out.UID] = record
 	if p.Recipe.Sharing {
 		b.release.Hidden.Shared = result.Shared
 	}
 	return result, true
+}
+
+// record returns how a resource was evaluated for the release that is in the target.
+func (b *builder) record(uid string) recipe.Record {
+	if b.Base == nil {
+		return recipe.Record{}
+	}
+	return b.Base.Hidden.Records[uid]
 }
 
 // declarer returns the workload that a resource belongs to in the eyes of its provisioner, and the services. Templates

@@ -34,8 +34,8 @@ type Release struct {
 type Hidden struct {
 	// Values are the secret values of the release's objects, base64-encoded, by the token that stands for them.
 	Values map[string]string `json:"values,omitempty"`
-	// States are the states of the release's resources by UID.
-	States map[string]map[string]any `json:"states,omitempty"`
+	// Records are the evaluations of the release's template resources by UID.
+	Records map[string]recipe.Record `json:"records,omitempty"`
 	// Shared is what the release's resources add to the state that all resources of the environment share.
 	Shared map[string]any `json:"shared,omitempty"`
 }
@@ -97,15 +97,15 @@ func (r *Release) digest() string {
 		res.At, res.Outputs = fault.Place{}, nil
 		resources[i] = res
 	}
-	text, err := json.Marshal(struct {
-		Workload  string
-		Score     json.RawMessage
-		Resources []Resource
-		Objects   []Object
-	}{r.Workload, r.Score.Canonical(), resources, r.Objects})
+	text, err := json.Marshal(resources)
 	if err != nil {
 		panic(err) // only types that always marshal
 	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%q %s %s ", r.Workload, r.Score.Canonical(), text)
+	for _, o := range r.Objects {
+		fmt.Fprintf(sum, "%q %q %q %d ", o.Unit, o.Key(), o.Resource, len(o.Body))
+		sum.Write(o.Body)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }

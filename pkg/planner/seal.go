@@ -279,8 +279,8 @@ var clusterScoped = map[string]bool{
 
 // Open returns the object with its secret values, as the target gets it.
 func (r *Release) Open(o Object) (map[string]any, error) {
-	var tree map[string]any
-	if err := json.Unmarshal(o.Body, &tree); err != nil {
+	tree, err := recipe.Decode(o.Body)
+	if err != nil {
 		return nil, fmt.Errorf("read %s %s of release: %w", o.Kind, o.Name, err)
 	}
 	if o.Kind != "Secret" {

@@ -150,9 +150,11 @@ func (r *Reconciler) decide(ctx context.Context, tx pgx.Tx, v *view, f *finding,
 	// What was read before the lock may have changed: another evaluation or a run was faster.
 	if f.known != nil && (a.Applied != f.known.Applied || a.Generation != f.known.Generation) {
 		*f.known = a
-		if f.plan, err = r.planOf(ctx, tx, v, f); err != nil {
+		base, err := r.base(ctx, tx, f)
+		if err != nil {
 			return out, err
 		}
+		f.plan = v.plan(f, base)
 		out.Plan = f.plan
 	}
 	a.Name, a.Inputs, a.Commit, a.Faults = f.name, f.inputs, commit, nil

@@ -77,17 +77,21 @@ func (r *Reconciler) evaluate(ctx context.Context, db postgres.Querier, repo git
 				f.unchanged = true
 				continue
 			}
+		}
+		base, err := r.base(ctx, db, f)
+		if err != nil {
+			return nil, err
+		}
+		if f.workload != nil {
 			f.release, f.faults = planner.Build(planner.Input{
 				Workload: f.workload, Environment: v.environment, Platform: p, Services: services, Stored: stored, Shared: shared,
-				Source: read(tree), Secrets: r.Keys,
+				Base: base.Release, Source: read(tree), Secrets: r.Keys,
 			})
 			if f.release == nil {
 				continue
 			}
 		}
-		if f.plan, err = r.planOf(ctx, db, v, f); err != nil {
-			return nil, err
-		}
+		f.plan = v.plan(f, base)
 	}
 	return v, nil
 }
@@ -152,15 +156,20 @@ func (r *Reconciler) services(ctx context.Context, db postgres.Querier, v *view)
 	return services, nil
 }
 
-func (r *Reconciler) planOf(ctx context.Context, db postgres.Querier, v *view, f *finding) (*planner.Plan, error) {
-	base := planner.Base{}
-	if f.known != nil {
-		var err error
-		if base, err = r.Planner.Base(ctx, db, *f.known); err != nil {
-			return nil, fmt.Errorf("read base of %s: %w", f.name, err)
-		}
+// base returns what is in the target of a finding's application.
+func (r *Reconciler) base(ctx context.Context, db postgres.Querier, f *finding) (planner.Base, error) {
+	if f.known == nil {
+		return planner.Base{}, nil
 	}
+	base, err := r.Planner.Base(ctx, db, *f.known)
+	if err != nil {
+		return base, fmt.Errorf("read base of %s: %w", f.name, err)
+	}
+	return base, nil
+}
+
+func (v *view) plan(f *finding, base planner.Base) *planner.Plan {
 	p := planner.NewPlan(f.name, v.environment.Name, v.platform.Digest, base, f.release)
 	p.Warnings = f.faults.Warnings()
-	return p, nil
+	return p
 }

@@ -3,6 +3,7 @@ package recipe
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"text/template"
@@ -28,6 +29,7 @@ func functions(random *source) template.FuncMap {
 	}
 	all["encodeSecretRef"] = SecretRef
 	all["keys"], all["values"] = sortedKeys, sortedValues
+	all["regexMatch"] = matcher()
 	maps.Copy(all, random.functions())
 	return all
 }
@@ -44,6 +46,29 @@ func SecretRef(name, key string) (string, error) {
 		return "", fmt.Errorf("encodeSecretRef needs the name of a Secret and a key, got %q and %q", name, key)
 	}
 	return secretOpen + name + "_" + key + secretClose, nil
+}
+
+// expressionLimit is the number of regular expressions that one recipe keeps compiled: as many as a template has as
+// constants. Those that a template makes of params are compiled each time.
+const expressionLimit = 16
+
+// matcher takes the place of sprig's regexMatch, which compiles its expression on every call and takes a wrong one for
+// one that does not match.
+func matcher() func(expression, text string) (bool, error) {
+	compiled := map[string]*regexp.Regexp{}
+	return func(expression, text string) (bool, error) {
+		re, ok := compiled[expression]
+		if !ok {
+			var err error
+			if re, err = regexp.Compile(expression); err != nil {
+				return false, err
+			}
+			if len(compiled) < expressionLimit {
+				compiled[expression] = re
+			}
+		}
+		return re.MatchString(text), nil
+	}
 }
 
 // sortedKeys takes sprig's place: sprig returns keys in the random order of Go's maps.

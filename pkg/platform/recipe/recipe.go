@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,9 @@ type Recipe struct {
 	UsesServices bool
 	// Sharing says that the templates keep state that all resources of an environment share.
 	Sharing bool
+	// usesShared says that the result changes with that state.
+	usesShared bool
+	digest     [sha256.Size]byte
 }
 
 // Input is what the templates of score-k8s know about a resource; the keys are theirs.
@@ -66,8 +70,11 @@ type Port struct {
 
 // Result is what an evaluation gives.
 type Result struct {
-	State, Shared, Outputs map[string]any
-	Manifests              []map[string]any
+	State     map[string]any   `json:"state,omitempty"`
+	Outputs   map[string]any   `json:"outputs,omitempty"`
+	Manifests []map[string]any `json:"manifests,omitempty"`
+	// Shared is what all resources of the environment share, with what this one adds.
+	Shared map[string]any `json:"-"`
 }
 
 // Error says in which section of the templates something is wrong.
@@ -87,7 +94,7 @@ var errTooLong = fmt.Errorf("renders more than %d bytes", outputLimit)
 // Compile parses the sections. A section that is not a template, or calls a function that does not exist here, is an
 // [*Error].
 func Compile(s Sections) (*Recipe, error) {
-	r := &Recipe{random: &source{}, Sharing: s.Shared != ""}
+	r := &Recipe{random: &source{}, Sharing: s.Shared != "", usesShared: s.Shared != "", digest: s.digest()}
 	r.set = template.New("").Funcs(functions(r.random))
 	for _, section := range []struct{ name, text string }{
 		{"init", s.Init}, {"state", s.State}, {"shared", s.Shared}, {"outputs", s.Outputs}, {"manifests", s.Manifests},
@@ -100,7 +107,9 @@ func Compile(s Sections) (*Recipe, error) {
 			return nil, &Error{section.name, err}
 		}
 		// The printed form of a tree names every field in it; a name inside a string costs a little speed only.
-		r.UsesServices = r.UsesServices || strings.Contains(t.Root.String(), ".WorkloadServices")
+		text := t.Root.String()
+		r.UsesServices = r.UsesServices || strings.Contains(text, ".WorkloadServices")
+		r.usesShared = r.usesShared || strings.Contains(text, ".Shared")
 	}
 	return r, nil
 }
