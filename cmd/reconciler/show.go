@@ -148,12 +148,14 @@ func nothing(*cobra.Command) any { return nil }
 
 func newRollback() *cobra.Command {
 	var generation int64
+	var confirm string
 	c := actOn("rollback APP", "Apply an earlier release again and hold the application", "rollback",
-		func(*cobra.Command) any { return map[string]int64{"generation": generation} },
+		func(*cobra.Command) any { return map[string]any{"generation": generation, "confirm": confirm} },
 		func(w io.Writer, name string, run *apply.Run) {
 			fmt.Fprintf(w, "%s goes back as generation %d (run %d); it is on hold until `reconciler resume %s`\n", name, run.Generation, run.ID, name)
 		})
 	c.Flags().Int64Var(&generation, "to", 0, "generation to go back to (default: the last one with other content that succeeded)")
+	c.Flags().StringVar(&confirm, "confirm", "", "id of the rollback's plan, where it deletes data")
 	return c
 }
 

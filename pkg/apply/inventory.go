@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"sigs.k8s.io/yaml"
 
+	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/postgres"
 )
@@ -43,6 +44,9 @@ ON CONFLICT (environment, key, application) DO UPDATE SET unit = $4, path = $5, 
 	// What is about to be there. A key that is there already keeps its path, which may have to be removed.
 	sqlClaimItem = `INSERT INTO inventories (environment, key, application, unit, path, digest, token) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (environment, key, application) DO NOTHING`
+	// Objects that others have. What is shared may belong to several, but not beside somebody's own.
+	sqlTaken = `SELECT DISTINCT ON (key) key, application, coalesce((SELECT name FROM runs r WHERE r.application = i.application ORDER BY id DESC LIMIT 1), '') AS name
+FROM inventories i WHERE environment = $1 AND application <> $2 AND (key = ANY($3) OR key = ANY($4) AND unit = 'application') ORDER BY key, application`
 	sqlDropItems = `DELETE FROM inventories WHERE environment = $1 AND application = $2 AND NOT key = ANY($3)`
 	// Runs that touch shared objects of an environment take turns.
 	sqlLockShared = `SELECT pg_try_advisory_xact_lock(hashtextextended('shared objects ' || $1, 11))`
@@ -146,9 +150,44 @@ func (s *Store) items(ctx context.Context, db postgres.Querier, run Run) ([]item
 	return list, wrap("read inventory", err)
 }
 
+// Taken is an object that belongs to another application.
+type Taken struct {
+	Key         string
+	Application int64
+	// Name is the application's.
+	Name string
+}
+
+// Taken returns which objects of a release belong to others than its application (0 for one that is new).
+func (s *Store) Taken(ctx context.Context, db postgres.Querier, environment string, application int64, objects []planner.Object) ([]Taken, error) {
+	own, shared := []string{}, []string{}
+	for _, o := range objects {
+		if o.Unit == planner.UnitShared {
+			shared = append(shared, o.Key())
+		} else {
+			own = append(own, o.Key())
+		}
+	}
+	list, err := postgres.Collect[Taken](db.Query(ctx, sqlTaken, environment, application, own, shared))
+	return list, wrap("read owners of objects", err)
+}
+
+// Fault says whose an object is.
+func (t Taken) Fault() *fault.Fault {
+	parts := strings.SplitN(t.Key, "/", 4) // group, kind, namespace, name
+	return fault.New(fault.ObjectTaken, "%s %s belongs to application %s", parts[1], parts[3], t.Name)
+}
+
 // claim adds to the inventory what is about to be delivered, so that it is known and can be removed if the run ends
 // halfway and a newer release does not want it.
-func (s *Store) claim(ctx context.Context, tx pgx.Tx, run Run, items []item) error {
+func (s *Store) claim(ctx context.Context, tx pgx.Tx, run Run, items []item, objects []planner.Object) error {
+	taken, err := s.Taken(ctx, tx, run.Environment, run.Application, objects)
+	if err != nil {
+		return err
+	}
+	if len(taken) > 0 {
+		return taken[0].Fault()
+	}
 	for _, it := range items {
 		if _, err := tx.Exec(ctx, sqlClaimItem, run.Environment, it.Key, run.Application, it.Unit, it.Path, it.Digest, run.Token); err != nil {
 			return fmt.Errorf("claim inventory: %w", err)

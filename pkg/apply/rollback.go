@@ -62,53 +62,93 @@ func (r *Runner) recover(ctx context.Context, tx pgx.Tx, run Run, why *fault.Fau
 	if err != nil {
 		return err
 	}
-	// A removal has no digest, and a hold without one would hold back what puts the application back.
-	hold := planner.Hold{By: "reconciler", Digest: cmp.Or(digest, removalDigest), Reason: fmt.Sprintf("generation %d failed: %s", run.Generation, why.Message)}
-	if run.Kind != Rollback && run.Kind != Remove {
-		succeeded, err := r.Runs.Succeeded(ctx, tx, a.ID)
+	reason := fmt.Sprintf("generation %d failed: %s", run.Generation, why.Message)
+	if run.Kind == Deploy {
+		undone, err := r.undo(ctx, tx, a, run)
 		if err != nil {
 			return err
 		}
-		good, err := r.Planner.LastGood(ctx, tx, a.ID, succeeded, run.Generation)
-		if err != nil {
-			return err
-		}
-		if good > 0 {
-			hold.Reason += fmt.Sprintf("; generation %d is applied again", good)
-			if _, err := r.Again(ctx, tx, a, good, run.Commit); err != nil {
-				return err
-			}
-		}
+		reason += undone
 	}
-	return r.Planner.SetHold(ctx, tx, a.ID, hold)
+	switch {
+	case a.Hold != nil && (a.Hold.Digest == "" || run.Kind == Rollback):
+		// It goes on to hold back what it held back: everything, if a person said so, or the release that failed first.
+		hold := *a.Hold
+		hold.Reason += "; " + reason
+		return r.Planner.SetHold(ctx, tx, a.ID, hold)
+	case run.Kind == Rollback:
+		return nil // somebody lifted the hold
+	default:
+		// A removal has no digest, and a hold without one would hold back what puts the application back.
+		return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{By: "reconciler", Digest: cmp.Or(digest, removalDigest), Reason: reason})
+	}
 }
 
-// Again makes an earlier release the newest desired one and schedules its run. The caller holds the application's lock.
-func (r *Runner) Again(ctx context.Context, tx pgx.Tx, a planner.Application, generation int64, commit string) (Run, error) {
-	old, err := r.Planner.Release(ctx, tx, a.ID, generation)
+// undo applies the last good release below a run's again, unless that deletes data, and returns what there is to say of it.
+func (r *Runner) undo(ctx context.Context, tx pgx.Tx, a planner.Application, run Run) (string, error) {
+	succeeded, err := r.Runs.Succeeded(ctx, tx, a.ID)
 	if err != nil {
-		return Run{}, err
+		return "", err
 	}
-	if old == nil {
-		return Run{}, fault.New(fault.ReleaseUnknown, "generation %d removed the application and cannot be applied again", generation)
+	good, err := r.Planner.LastGood(ctx, tx, a.ID, succeeded, run.Generation)
+	if err != nil || good == 0 {
+		return "", err
+	}
+	back, err := r.Back(ctx, tx, a, good)
+	if err != nil {
+		return "", err
+	}
+	back.Commit = run.Commit
+	if back.Plan.Summary.Stateful > 0 {
+		return fmt.Sprintf("; generation %d is not applied again by itself, because that would delete data", good), nil
+	}
+	_, err = r.Again(ctx, tx, a, back)
+	return fmt.Sprintf("; generation %d is applied again", good), err
+}
+
+// Return is the way back to an earlier release.
+type Return struct {
+	Generation int64
+	Release    *planner.Release
+	Plan       *planner.Plan
+	// Commit is the one that is told of it.
+	Commit string
+}
+
+// Back plans the return to an earlier release. The caller holds the application's lock.
+func (r *Runner) Back(ctx context.Context, tx pgx.Tx, a planner.Application, generation int64) (Return, error) {
+	record, err := r.Planner.Record(ctx, tx, a.ID, generation)
+	if err != nil {
+		return Return{}, err
+	}
+	if record.Release == nil {
+		return Return{}, fault.New(fault.ReleaseUnknown, "generation %d removed the application and cannot be applied again", generation)
 	}
 	base, err := r.Planner.Base(ctx, tx, a)
 	if err != nil {
-		return Run{}, err
+		return Return{}, err
 	}
-	p := planner.NewPlan(a.Name, a.Environment, "rollback", base, old)
-	if err := r.Planner.StorePlan(ctx, tx, p, a.Repository, commit, 0); err != nil {
+	if base, err = r.Runs.Base(ctx, tx, a, base); err != nil {
+		return Return{}, err
+	}
+	p := planner.NewPlan(a.Name, a.Environment, "rollback", base, record.Release)
+	return Return{Generation: generation, Release: record.Release, Plan: p, Commit: record.Commit}, nil
+}
+
+// Again makes an earlier release the newest desired one and schedules its run. The caller holds the application's lock.
+func (r *Runner) Again(ctx context.Context, tx pgx.Tx, a planner.Application, back Return) (Run, error) {
+	if err := r.Planner.StorePlan(ctx, tx, back.Plan, a.Repository, back.Commit, 0); err != nil {
 		return Run{}, err
 	}
 	next, err := r.Planner.NextRelease(ctx, tx, planner.Record{
-		Application: a.ID, Plan: p.ID, Commit: commit, Cause: "rollback", Of: &generation,
-	}, old)
+		Application: a.ID, Plan: back.Plan.ID, Commit: back.Commit, Cause: "rollback", Of: &back.Generation,
+	}, back.Release)
 	if err != nil {
 		return Run{}, err
 	}
 	run := Run{
 		Application: a.ID, Environment: a.Environment, Name: a.Name, Repository: a.Repository, Generation: next,
-		Kind: Rollback, State: Queued, Plan: p.ID, Commit: commit,
+		Kind: Rollback, State: Queued, Plan: back.Plan.ID, Commit: back.Commit,
 	}
 	var replaced []Run
 	if run.ID, replaced, err = r.Runs.Schedule(ctx, tx, r.Queue, run); err != nil {

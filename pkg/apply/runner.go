@@ -226,7 +226,9 @@ func (e *execution) succeed(ctx context.Context, job *queue.Job) error {
 func (e *execution) noteFailure(ctx context.Context, failure error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
-	if _, err := e.Pool.Exec(ctx, sqlNoteFault, e.run.ID, e.run.Token, e.redacted(fault.Of(failure)[0])); err != nil {
+	why := fault.Of(failure)[0]
+	e.log(ctx, "run", "attempt %d failed: %v", e.run.Attempt, why)
+	if _, err := e.Pool.Exec(ctx, sqlNoteFault, e.run.ID, e.run.Token, e.redacted(why)); err != nil {
 		e.Log.Warn().Err(err).Int64("run", e.run.ID).Msg("failure of run not noted")
 	}
 }

@@ -33,7 +33,7 @@ func TestNoSecretIsStoredInTheOpen(t *testing.T) {
 		t.Fatal(run.State)
 	}
 	logs, err := w.runner.Runs.Logs(t.Context(), w.pool, run.ID, 0)
-	if err != nil || len(logs) != 2 {
+	if err != nil || len(logs) != 3 {
 		t.Errorf("the log is %v, %v", logs, err)
 	}
 	all := w.dump("runs", "steps", "run_logs", "resources", "shared_states", "inventories", "applications", "releases", "plans", "jobs")
@@ -56,7 +56,7 @@ func TestAllStatementsFitTheSchema(t *testing.T) {
 		"sqlEnd": sqlEnd, "sqlWrote": sqlWrote, "sqlNoteFault": sqlNoteFault, "sqlFormer": sqlFormer, "sqlSucceeded": sqlSucceeded,
 		"sqlSteps": sqlSteps, "sqlInsertStep": sqlInsertStep, "sqlStartStep": sqlStartStep, "sqlEndStep": sqlEndStep, "sqlLog": sqlLog, "sqlLogs": sqlLogs,
 		"sqlItems": sqlItems, "sqlKeepItem": sqlKeepItem, "sqlClaimItem": sqlClaimItem, "sqlDropItems": sqlDropItems, "sqlLockShared": sqlLockShared,
-		"sqlResources": sqlResources, "sqlUpsertResource": sqlUpsertResource, "sqlRetire": sqlRetire, "sqlShared": sqlShared,
+		"sqlResources": sqlResources, "sqlOwn": sqlOwn, "sqlTaken": sqlTaken, "sqlUpsertResource": sqlUpsertResource, "sqlRetire": sqlRetire, "sqlShared": sqlShared,
 		"sqlLockState": sqlLockState, "sqlStoreShared": sqlStoreShared,
 	}
 	for _, name := range constants(t) {

@@ -77,7 +77,11 @@ func (e *execution) deliver(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	err = e.fenced(ctx, func(tx pgx.Tx) error { return e.Runs.claim(ctx, tx, e.run, want) })
+	var objects []planner.Object
+	if e.release != nil {
+		objects = e.release.Objects
+	}
+	err = e.fenced(ctx, func(tx pgx.Tx) error { return e.Runs.claim(ctx, tx, e.run, want, objects) })
 	if err != nil {
 		return "", err
 	}
@@ -122,6 +126,9 @@ func (e *execution) deliverShared(ctx context.Context, name string, d Delivery, 
 				return err
 			}
 			d.Remove = obsolete(have, want, e.run.Application)
+			some := slices.ContainsFunc(want, isShared) ||
+				slices.ContainsFunc(have, func(i item) bool { return i.Application != e.run.Application && isShared(i) })
+			d.Shared = &some
 			d.Alive = func(ctx context.Context) error { return e.Runs.fence(ctx, tx, e.run) }
 			done, err := e.target().Deliver(ctx, d)
 			if err != nil {
@@ -171,10 +178,11 @@ func (e *execution) fenced(ctx context.Context, f func(tx pgx.Tx) error) error {
 	})
 }
 
+func isShared(i item) bool { return i.Unit == planner.UnitShared }
+
 func touchesShared(have, want []item, application int64) bool {
-	shared := func(i item) bool { return i.Unit == planner.UnitShared }
-	return slices.ContainsFunc(want, shared) ||
-		slices.ContainsFunc(have, func(i item) bool { return i.Application == application && shared(i) })
+	return slices.ContainsFunc(want, isShared) ||
+		slices.ContainsFunc(have, func(i item) bool { return i.Application == application && isShared(i) })
 }
 
 // retire lets go of resources that the release does not use any more.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -52,6 +53,8 @@ ON CONFLICT (environment, uid) DO UPDATE SET
   deleted_at = CASE WHEN array_remove(users, $2) = '{}' THEN now() END,
   described_by = CASE WHEN described_by = $2 THEN coalesce((array_remove(users, $2))[1], '') ELSE described_by END
 WHERE environment = $1 AND $2 = ANY(users) AND deleted_at IS NULL AND NOT uid = ANY($3) RETURNING uid, deleted_at IS NOT NULL`
+	sqlOwn = `SELECT uid, type, class, stateful FROM resources
+WHERE environment = $1 AND users = ARRAY[$2::text] AND deleted_at IS NULL ORDER BY uid`
 	sqlShared      = `SELECT state FROM shared_states WHERE environment = $1`
 	sqlLockState   = `SELECT pg_advisory_xact_lock(hashtextextended('shared state ' || $1, 11))`
 	sqlStoreShared = `INSERT INTO shared_states (environment, state) VALUES ($1, $2)
@@ -84,6 +87,20 @@ func (s *Store) Stored(ctx context.Context, db postgres.Querier, environment str
 	}
 	shared, err := s.shared(ctx, db, environment)
 	return out, shared, err
+}
+
+// Base adds to a release that is in the target what a run that did not succeed may have left beside it.
+func (s *Store) Base(ctx context.Context, db postgres.Querier, a planner.Application, applied planner.Base) (planner.Base, error) {
+	own, err := postgres.Collect[planner.Left](db.Query(ctx, sqlOwn, a.Environment, a.Name))
+	if err != nil {
+		return applied, fmt.Errorf("read resources: %w", err)
+	}
+	for _, l := range own {
+		if applied.Release == nil || !slices.ContainsFunc(applied.Release.Resources, func(r planner.Resource) bool { return r.UID == l.UID }) {
+			applied.Left = append(applied.Left, l)
+		}
+	}
+	return applied, nil
 }
 
 // provisioned stores a resource of a release with its state.

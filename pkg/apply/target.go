@@ -23,6 +23,9 @@ type Delivery struct {
 	Remove []string
 	// Former are names that the application had before: what a target made for them beside the manifests goes too.
 	Former []string
+	// Shared says whether the environment has shared objects after the delivery; nil if the delivery has nothing to do with
+	// them.
+	Shared *bool
 	// Alive fails when another worker took the run over.
 	Alive func(ctx context.Context) error
 	// Log tells people what happens.

@@ -14,6 +14,7 @@ const (
 	ObjectTwice        Code = "ORC-4010"
 	FileMissing        Code = "ORC-4011"
 	ResourceOtherMaker Code = "ORC-4012"
+	ObjectTaken        Code = "ORC-4013"
 
 	RenderKind      Code = "ORC-4101"
 	RenderName      Code = "ORC-4102"
@@ -86,6 +87,11 @@ var plan = map[Code]Entry{
 		Title: "A workload's name belongs to another application", Class: Refused,
 		Why:    "The first application that uses a name in an environment owns it; nobody else can take it over.",
 		Remedy: "Choose another metadata.name, or remove the application that owns it first.",
+	},
+	ObjectTaken: {
+		Title: "An object belongs to another application", Class: Conflict,
+		Why:    "The first application of an environment that has an object owns it; another one of the same kind, namespace and name would overwrite it.",
+		Remedy: "Choose another name for the workload, container, resource or Service that makes it, or remove the application that owns it first.",
 	},
 	ObjectTwice: {
 		Title: "Two parts of a release make the same object", Class: Permanent,

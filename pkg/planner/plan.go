@@ -31,14 +31,18 @@ type Plan struct {
 type Base struct {
 	Generation int64
 	Release    *Release
+	// Left are resources beside the release's.
+	Left []Left
 }
 
 // NewPlan compares a proposed release with the stored one. proposed is nil if the application is to be removed.
 func NewPlan(application, environment, platform string, base Base, proposed *Release) *Plan {
 	p := &Plan{
 		Application: application, Environment: environment, Platform: platform, Base: base.Generation,
-		Changes: Changes(base.Release, proposed), Objects: ObjectChanges(base.Release, proposed),
+		Changes: countLosses(Changes(base.Release, proposed), base.Release, proposed), Objects: ObjectChanges(base.Release, proposed),
 	}
+	left, uids := goes(base.Left, application, proposed)
+	p.Changes = append(p.Changes, left...)
 	if base.Release != nil {
 		p.BaseDigest = base.Release.Digest
 	}
@@ -46,12 +50,12 @@ func NewPlan(application, environment, platform string, base Base, proposed *Rel
 		p.Digest = proposed.Digest
 	}
 	p.Summary = summarize(p.Changes)
-	p.ID = p.id()
+	p.ID = p.id(uids)
 	return p
 }
 
 // Empty says that applying the plan would change nothing.
-func (p *Plan) Empty() bool { return p.Digest == p.BaseDigest }
+func (p *Plan) Empty() bool { return p.Digest == p.BaseDigest && len(p.Changes) == 0 }
 
 // Removal says that the plan removes the application.
 func (p *Plan) Removal() bool { return p.Digest == "" }
@@ -60,10 +64,10 @@ func (p *Plan) Removal() bool { return p.Digest == "" }
 // within one application and environment.
 const idLength = 12
 
-func (p *Plan) id() string {
-	text, err := json.Marshal([]any{p.Application, p.Environment, p.Base, p.BaseDigest, p.Digest, p.Platform})
+func (p *Plan) id(left []string) string {
+	text, err := json.Marshal([]any{p.Application, p.Environment, p.Base, p.BaseDigest, p.Digest, p.Platform, left})
 	if err != nil {
-		panic(err) // strings and a number always marshal
+		panic(err) // strings and numbers always marshal
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])[:idLength]

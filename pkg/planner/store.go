@@ -33,7 +33,9 @@ type Application struct {
 	Applied    int64
 	Inputs     string
 	Commit     string
-	Faults     fault.List
+	// Asked is the digest of the release that the branch asks for, "" for a removal; nil before the first evaluation.
+	Asked  *string
+	Faults fault.List
 	// Waiting is the plan that waits for a confirmation, WaitingFor why; "" and nil if none does.
 	Waiting    string
 	WaitingFor *fault.Fault
@@ -59,7 +61,7 @@ type Hold struct {
 // Holds says whether the hold keeps a release of a digest back. It may be called on nil.
 func (h *Hold) Holds(digest string) bool { return h != nil && (h.Digest == "" || h.Digest == digest) }
 
-const applicationColumns = `id, environment, name, repository, path, generation, applied, inputs, commit, faults, ` +
+const applicationColumns = `id, environment, name, repository, path, generation, applied, inputs, commit, asked, faults, ` +
 	`coalesce(waiting, '') AS waiting, waiting_for, hold_reason, hold_by, hold_digest, hold_since, removed_at, created_at`
 
 const (
@@ -75,7 +77,7 @@ WHERE id = (SELECT id FROM applications WHERE environment = $1 AND repository = 
 RETURNING ` + applicationColumns
 	sqlInsertApplication = `INSERT INTO applications (environment, repository, path, name) VALUES ($1, $2, $3, $4)
 RETURNING ` + applicationColumns
-	sqlEvaluated = `UPDATE applications SET inputs = $2, commit = $3, faults = $4, name = $5 WHERE id = $1`
+	sqlEvaluated = `UPDATE applications SET inputs = $2, commit = $3, faults = $4, name = $5, asked = $6 WHERE id = $1`
 	sqlMove      = `UPDATE applications SET path = $2 WHERE id = $1`
 	sqlWait      = `UPDATE applications SET waiting = nullif($2, ''), waiting_for = $3 WHERE id = $1`
 	sqlHold      = `UPDATE applications SET hold_reason = $2, hold_by = $3, hold_digest = $4, hold_since = now() WHERE id = $1`
@@ -125,7 +127,7 @@ func (s *Store) Create(ctx context.Context, tx pgx.Tx, environment, repository, 
 
 // Evaluated notes what the newest look at an application gave.
 func (s *Store) Evaluated(ctx context.Context, tx pgx.Tx, a Application) error {
-	_, err := tx.Exec(ctx, sqlEvaluated, a.ID, a.Inputs, a.Commit, orNull(a.Faults), a.Name)
+	_, err := tx.Exec(ctx, sqlEvaluated, a.ID, a.Inputs, a.Commit, orNull(a.Faults), a.Name, a.Asked)
 	return wrap("note evaluation", err)
 }
 

@@ -64,38 +64,55 @@ func (r *Reconciler) Resume(ctx context.Context, environment, name string) error
 	})
 }
 
-// Rollback applies an earlier release again (0: the last good one before what is applied) and holds the application, so
-// that automation does not fight it.
-func (r *Reconciler) Rollback(ctx context.Context, environment, name string, generation int64, by string) (run apply.Run, err error) {
+// Rollback applies an earlier release again (0: the last good one with other content) and holds the application, so that
+// automation does not fight it. One that deletes data needs the id of its plan as a confirmation.
+func (r *Reconciler) Rollback(ctx context.Context, environment, name string, generation int64, confirm, by string) (run apply.Run, err error) {
+	var refused *fault.Fault
 	err = r.act(ctx, environment, name, func(tx pgx.Tx, a planner.Application) error {
 		if generation == 0 {
-			succeeded, err := r.Runs.Succeeded(ctx, tx, a.ID)
-			if err != nil {
-				return err
-			}
-			if generation, err = r.lastDifferent(ctx, tx, a, succeeded); err != nil {
+			if generation, err = r.lastDifferent(ctx, tx, a); err != nil {
 				return err
 			}
 		}
-		record, err := r.Planner.Record(ctx, tx, a.ID, generation)
+		back, err := r.Runner.Back(ctx, tx, a, generation)
 		if err != nil {
 			return err
 		}
-		if run, err = r.Runner.Again(ctx, tx, a, generation, record.Commit); err != nil {
+		p, err := r.Platform.Current(ctx, tx)
+		if err != nil {
+			return err
+		}
+		e, err := p.Environment(environment)
+		if err != nil {
+			return err
+		}
+		if refused = asks(e, back.Plan); refused != nil && confirm != back.Plan.ID {
+			refused.Do("Look at it with `reconciler plans %s`. If it is meant, run `reconciler rollback %s --to %d --confirm %s`.", back.Plan.ID, name, generation, back.Plan.ID)
+			return r.Planner.StorePlan(ctx, tx, back.Plan, a.Repository, back.Commit, 0)
+		}
+		refused = nil
+		if run, err = r.Runner.Again(ctx, tx, a, back); err != nil {
 			return err
 		}
 		return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{By: by, Reason: fmt.Sprintf("rolled back to generation %d", generation)})
 	})
+	if err == nil && refused != nil {
+		err = refused
+	}
 	return run, err
 }
 
-// lastDifferent returns the newest generation that succeeded and has other content than what is applied.
-func (r *Reconciler) lastDifferent(ctx context.Context, tx pgx.Tx, a planner.Application, succeeded []int64) (int64, error) {
-	applied, err := r.Planner.Digest(ctx, tx, a.ID, a.Applied)
+// lastDifferent returns the newest generation that succeeded and has other content than the newest one.
+func (r *Reconciler) lastDifferent(ctx context.Context, tx pgx.Tx, a planner.Application) (int64, error) {
+	succeeded, err := r.Runs.Succeeded(ctx, tx, a.ID)
 	if err != nil {
 		return 0, err
 	}
-	for below := a.Applied; ; {
+	newest, err := r.Planner.Digest(ctx, tx, a.ID, a.Generation)
+	if err != nil {
+		return 0, err
+	}
+	for below := a.Generation; ; {
 		generation, err := r.Planner.LastGood(ctx, tx, a.ID, succeeded, below)
 		if err != nil {
 			return 0, err
@@ -104,7 +121,7 @@ func (r *Reconciler) lastDifferent(ctx context.Context, tx pgx.Tx, a planner.App
 			return 0, fault.New(fault.NothingToUndo, "%s has no earlier release in %s that succeeded", a.Name, a.Environment)
 		}
 		digest, err := r.Planner.Digest(ctx, tx, a.ID, generation)
-		if err != nil || digest != applied {
+		if err != nil || digest != newest {
 			return generation, err
 		}
 		below = generation
@@ -126,7 +143,7 @@ func (r *Reconciler) Retry(ctx context.Context, environment, name string) (run a
 			return err
 		}
 		f := finding{document: document{path: a.Path}, name: a.Name, known: &a, release: record.Release, gone: record.Release == nil}
-		base, err := r.Planner.Base(ctx, tx, a)
+		base, err := r.base(ctx, tx, &f)
 		if err != nil {
 			return err
 		}
@@ -146,14 +163,21 @@ func (r *Reconciler) Retry(ctx context.Context, environment, name string) (run a
 	return run, err
 }
 
-// newestFailed returns the run that a retry repeats: the newest one that was no rollback, if it failed.
+// newestFailed returns the run that a retry repeats: the newest one of what the branch asks for, if it failed.
 func (r *Reconciler) newestFailed(ctx context.Context, tx pgx.Tx, a planner.Application) (apply.Run, error) {
 	runs, err := r.Runs.Runs(ctx, tx, apply.RunFilter{Environment: a.Environment, Name: a.Name}, 20)
 	if err != nil {
 		return apply.Run{}, err
 	}
 	for _, run := range runs {
-		if run.Application != a.ID || run.Kind == apply.Rollback {
+		if run.Application != a.ID {
+			continue
+		}
+		digest, err := r.Planner.Digest(ctx, tx, a.ID, run.Generation)
+		if err != nil {
+			return apply.Run{}, err
+		}
+		if a.Asked == nil || digest != *a.Asked {
 			continue
 		}
 		if run.State == apply.Failed || run.State == apply.Cancelled {
@@ -161,7 +185,7 @@ func (r *Reconciler) newestFailed(ctx context.Context, tx pgx.Tx, a planner.Appl
 		}
 		break
 	}
-	return apply.Run{}, fault.New(fault.RunNotRetryable, "the newest run of %s in %s did not fail", a.Name, a.Environment)
+	return apply.Run{}, fault.New(fault.RunNotRetryable, "no run of what the branch asks for of %s in %s failed", a.Name, a.Environment)
 }
 
 // act runs f in a transaction that holds the application's lock.

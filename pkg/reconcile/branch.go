@@ -14,6 +14,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/forge"
 	"github.com/innominatus/reconciler/pkg/gitwatch"
 	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/platform"
 	"github.com/innominatus/reconciler/pkg/platform/recipe"
 	"github.com/innominatus/reconciler/pkg/queue"
 	"github.com/innominatus/reconciler/pkg/status"
@@ -96,13 +97,17 @@ func (r *Reconciler) desire(ctx context.Context, repo gitwatch.Repository, ref g
 		if err := r.move(ctx, tx, v); err != nil {
 			return err
 		}
+		told, err := r.loadEvaluation(ctx, tx, repo.Name, ref.Name, environment, *ref.Commit)
+		if err != nil {
+			return err
+		}
 		var outcomes []status.Outcome
 		for i := range v.findings {
 			o, err := r.decide(ctx, tx, v, &v.findings[i], *ref.Commit)
 			if err != nil {
 				return err
 			}
-			outcomes = append(outcomes, o)
+			outcomes = append(outcomes, told.kept(o))
 		}
 		if err := r.wakeNeighbours(ctx, tx, repo, environment, before); err != nil {
 			return err
@@ -114,6 +119,22 @@ func (r *Reconciler) desire(ctx context.Context, repo gitwatch.Repository, ref g
 		}
 		return r.refresh(ctx, tx, repo.Name, *ref.Commit)
 	})
+}
+
+// kept returns an outcome with what was told of the same commit before, if nothing came of it since: the record of a
+// deployment stays when something else has the commit looked at again.
+func (e *evaluation) kept(o status.Outcome) status.Outcome {
+	if e == nil {
+		return o
+	}
+	for _, before := range e.Outcome {
+		same := before.Path == o.Path && before.Application == o.Application && before.Run != 0
+		if same && (o.Run == before.Run || !o.Changes()) {
+			before.Held = o.Held
+			return before
+		}
+	}
+	return o
 }
 
 // wakeNeighbours evaluates the other repositories of an environment anew when the services that they may refer to are
@@ -150,14 +171,13 @@ func (r *Reconciler) decide(ctx context.Context, tx pgx.Tx, v *view, f *finding,
 	// What was read before the lock may have changed: another evaluation or a run was faster.
 	if f.known != nil && (a.Applied != f.known.Applied || a.Generation != f.known.Generation) {
 		*f.known = a
-		base, err := r.base(ctx, tx, f)
-		if err != nil {
+		if f.base, err = r.base(ctx, tx, f); err != nil {
 			return out, err
 		}
-		f.plan = v.plan(f, base)
+		f.plan = v.plan(f)
 		out.Plan = f.plan
 	}
-	a.Name, a.Inputs, a.Commit, a.Faults = f.name, f.inputs, commit, nil
+	a.Name, a.Inputs, a.Commit, a.Faults, a.Asked = f.name, f.inputs, commit, nil, &f.plan.Digest
 	if err := r.Planner.Evaluated(ctx, tx, a); err != nil {
 		return out, err
 	}
@@ -230,13 +250,20 @@ func (r *Reconciler) already(ctx context.Context, tx pgx.Tx, a planner.Applicati
 	if err != nil {
 		return false, err
 	}
-	if run.State == apply.Superseded || run.State == apply.Cancelled {
+	held := a.Hold.Holds(f.plan.Digest)
+	if run.State == apply.Superseded || run.State == apply.Cancelled || run.State == apply.Failed && !held {
 		return false, nil
+	}
+	if a.Hold != nil && !held {
+		// What was held back is not what the branch asks for any more, and what it asks for is there.
+		if err := r.Planner.LiftHold(ctx, tx, a.ID); err != nil {
+			return false, err
+		}
 	}
 	if run.State != apply.Succeeded || run.Commit == a.Commit {
 		out.Generation, out.Run, out.State, out.Problem = run.Generation, run.ID, string(run.State), run.Fault
 	}
-	if a.Hold.Holds(f.plan.Digest) {
+	if held {
 		out.Held = a.Hold.Reason
 	}
 	return true, r.Planner.Wait(ctx, tx, a.ID, "", nil)
@@ -248,18 +275,24 @@ func (r *Reconciler) obstacle(ctx context.Context, tx pgx.Tx, v *view, f *findin
 	if err != nil || stored.ConfirmedBy != nil {
 		return nil, err
 	}
-	confirm := v.environment.ConfirmDeletes
+	if v.emptied && f.gone {
+		return fault.New(fault.DeletesAll, "the commit removes every application that the repository has in %s, %s too", v.environment.Name, f.name), nil
+	}
+	if why := asks(v.environment, f.plan); why != nil || v.environment.WhenPlanDiffers != "stop" {
+		return why, nil
+	}
+	return r.differs(ctx, tx, v, f, commit)
+}
+
+// asks returns why an environment asks a person before it deletes what a plan deletes, or nil.
+func asks(e *platform.Environment, p *planner.Plan) *fault.Fault {
 	switch {
-	case v.emptied:
-		return fault.New(fault.DeletesAll, "the commit has no Score file, but %s runs in %s", f.name, v.environment.Name), nil
-	case confirm == "all" && f.plan.Summary.Delete+f.plan.Summary.Replace > 0, confirm == "all" && f.plan.Removal():
-		return fault.New(fault.DeletesStateful, "the plan deletes something, and %s asks for a confirmation", v.environment.Name), nil
-	case confirm == "stateful" && f.plan.Summary.Stateful > 0:
-		return fault.New(fault.DeletesStateful, "the plan deletes data of %s", f.name), nil
-	case v.environment.WhenPlanDiffers == "stop":
-		return r.differs(ctx, tx, v, f, commit)
+	case e.ConfirmDeletes == "all" && (p.Summary.Delete+p.Summary.Replace > 0 || p.Removal()):
+		return fault.New(fault.DeletesStateful, "the plan deletes something, and %s asks for a confirmation", e.Name)
+	case e.ConfirmDeletes == "stateful" && p.Summary.Stateful > 0:
+		return fault.New(fault.DeletesStateful, "the plan deletes data of %s", p.Application)
 	default:
-		return nil, nil
+		return nil
 	}
 }
 

@@ -142,7 +142,7 @@ func TestHoldResumeRollbackAndRetry(t *testing.T) {
 		w.quiet()
 	}
 	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
-	_, err := w.Rollback(ctx, "production", "alpha", 0, "dana")
+	_, err := w.Rollback(ctx, "production", "alpha", 0, "", "dana")
 	w.code(err, fault.NothingToUndo)
 	_, err = w.Retry(ctx, "production", "alpha")
 	w.code(err, fault.RunNotRetryable)
@@ -153,7 +153,7 @@ func TestHoldResumeRollbackAndRetry(t *testing.T) {
 	must(w.Resume(ctx, "production", "alpha"))
 	w.equal("a:2", w.deployed("alpha"))
 	w.equal("success: 1 deployed", w.said(commit))
-	run, err := w.Rollback(ctx, "production", "alpha", 0, "dana")
+	run, err := w.Rollback(ctx, "production", "alpha", 0, "", "dana")
 	must(err)
 	if run.Kind != apply.Rollback {
 		t.Errorf("the run is %+v", run)

@@ -25,6 +25,7 @@ type finding struct {
 	// unchanged: nothing that the newest release depends on is different.
 	unchanged bool
 	inputs    string
+	base      planner.Base
 	release   *planner.Release
 	plan      *planner.Plan
 }
@@ -35,7 +36,7 @@ type view struct {
 	environment *platform.Environment
 	platform    *platform.Platform
 	findings    []finding
-	// emptied: the tree has no Score file, and applications of the repository are there.
+	// emptied: the tree has no application any more that the repository has.
 	emptied bool
 }
 
@@ -78,20 +79,23 @@ func (r *Reconciler) evaluate(ctx context.Context, db postgres.Querier, repo git
 				continue
 			}
 		}
-		base, err := r.base(ctx, db, f)
-		if err != nil {
+		if f.base, err = r.base(ctx, db, f); err != nil {
 			return nil, err
 		}
 		if f.workload != nil {
 			f.release, f.faults = planner.Build(planner.Input{
 				Workload: f.workload, Environment: v.environment, Platform: p, Services: services, Stored: stored, Shared: shared,
-				Base: base.Release, Source: read(tree), Secrets: r.Keys,
+				Base: f.base.Release, Source: read(tree), Secrets: r.Keys,
 			})
-			if f.release == nil {
-				continue
-			}
 		}
-		f.plan = v.plan(f, base)
+	}
+	if err := r.refuseTaken(ctx, db, v); err != nil {
+		return nil, err
+	}
+	for i := range v.findings {
+		if f := &v.findings[i]; f.release != nil || f.gone {
+			f.plan = v.plan(f)
+		}
 	}
 	return v, nil
 }
@@ -105,13 +109,11 @@ func (r *Reconciler) settled(f *finding) bool {
 // match brings documents and known applications together, and refuses names that belong to somebody else.
 func (v *view) match(docs []document, all []planner.Application) {
 	m := newMatching(v.repository.Name, docs, all)
-	present := false
 	for i, d := range docs {
 		f := finding{document: d, known: m.known[i]}
 		if d.none && f.known == nil {
 			continue
 		}
-		present = true
 		switch {
 		case d.workload != nil:
 			f.name = d.workload.Name
@@ -129,13 +131,15 @@ func (v *view) match(docs []document, all []planner.Application) {
 		}
 		v.findings = append(v.findings, f)
 	}
+	gone := 0
 	for i := range m.mine {
 		// What a file holds that cannot be read is not known: nothing of it counts as gone.
 		if a := m.mine[i]; !m.claimed[a.ID] && !m.unreadable(a) {
+			gone++
 			v.findings = append(v.findings, finding{document: document{path: a.Path}, name: a.Name, known: &a, gone: true})
 		}
 	}
-	v.emptied = !present && len(v.findings) > 0
+	v.emptied = gone > 0 && gone == len(m.mine)
 }
 
 // services returns how all workloads of the environment are reached once the tree is applied.
@@ -162,14 +166,17 @@ func (r *Reconciler) base(ctx context.Context, db postgres.Querier, f *finding) 
 		return planner.Base{}, nil
 	}
 	base, err := r.Planner.Base(ctx, db, *f.known)
+	if err == nil {
+		base, err = r.Runs.Base(ctx, db, *f.known, base)
+	}
 	if err != nil {
 		return base, fmt.Errorf("read base of %s: %w", f.name, err)
 	}
 	return base, nil
 }
 
-func (v *view) plan(f *finding, base planner.Base) *planner.Plan {
-	p := planner.NewPlan(f.name, v.environment.Name, v.platform.Digest, base, f.release)
+func (v *view) plan(f *finding) *planner.Plan {
+	p := planner.NewPlan(f.name, v.environment.Name, v.platform.Digest, f.base, f.release)
 	p.Warnings = f.faults.Warnings()
 	return p
 }

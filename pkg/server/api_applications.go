@@ -80,7 +80,8 @@ type holdInput struct {
 type rollbackInput struct {
 	ApplicationPath
 	Body struct {
-		Generation int64 `json:"generation,omitempty" doc:"0 is the last one that succeeded with other content." minimum:"0"`
+		Generation int64  `json:"generation,omitempty" doc:"0 is the last one that succeeded with other content." minimum:"0"`
+		Confirm    string `json:"confirm,omitempty" doc:"Id of the rollback's plan, where it deletes data."`
 	}
 }
 
@@ -99,7 +100,7 @@ func (s *Server) applicationsAPI(api huma.API) {
 		})
 	operation(api, "POST /applications/{environment}/{name}/rollback", auth.Deploy, "Apply an earlier release again and hold",
 		func(ctx context.Context, in *rollbackInput) (apply.Run, error) {
-			return s.Reconciler.Rollback(ctx, in.Environment, in.Name, in.Body.Generation, principal(ctx).Name)
+			return s.Reconciler.Rollback(ctx, in.Environment, in.Name, in.Body.Generation, in.Body.Confirm, principal(ctx).Name)
 		})
 	operation(api, "POST /applications/{environment}/{name}/retry", auth.Deploy, "Try a failed release again",
 		func(ctx context.Context, in *ApplicationPath) (apply.Run, error) {

@@ -63,7 +63,10 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 		}
 	}
 	if settings.ArgoCD != nil && len(d.Write) > 0 {
-		public = append(public, argo(d, settings))
+		public = append(public, argo(d, d.Run.Name))
+	}
+	if settings.ArgoCD != nil && d.Shared != nil && *d.Shared {
+		public = append(public, argo(d, apply.SharedFolder))
 	}
 	remote := t.Remote(settings)
 	sum := sha256.Sum256([]byte(settings.Repository))
@@ -250,6 +253,9 @@ func (p *push) gone() (list []string) {
 			// Argo CD's Application goes first: it must not sync a folder that is half gone.
 			list = append(list, applicationPath(p.delivery.Run.Name))
 		}
+		if shared := p.delivery.Shared; shared != nil && !*shared {
+			list = append(list, applicationPath(apply.SharedFolder))
+		}
 	}
 	return append(list, p.delivery.Remove...)
 }
@@ -266,19 +272,26 @@ func (p *push) meta() gitrepo.CommitMeta {
 
 func applicationPath(name string) string { return applicationsFolder + "/" + name + ".yaml" }
 
-// argo is the Application by which Argo CD deploys the application's folder.
-func argo(d apply.Delivery, settings *platform.GitOpsTarget) apply.File {
+// argo is the Application by which Argo CD deploys a folder: that of the application, or of what several share. What it
+// deployed goes with it.
+func argo(d apply.Delivery, folder string) apply.File {
+	settings := d.Environment.Target.GitOps
 	a := settings.ArgoCD
+	name, labels := d.Environment.Name+"-"+folder, map[string]any{"app.kubernetes.io/managed-by": "reconciler"}
+	if folder == apply.SharedFolder {
+		name = d.Environment.Name + ".shared" // the dot keeps it from being an application's
+	} else {
+		labels["reconciler.dev/application"] = folder
+	}
 	text, err := yaml.Marshal(map[string]any{
 		"apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
 		"metadata": map[string]any{
-			"name": d.Environment.Name + "-" + d.Run.Name, "namespace": a.Namespace,
-			"labels": map[string]any{"app.kubernetes.io/managed-by": "reconciler", "reconciler.dev/application": d.Run.Name},
+			"name": name, "namespace": a.Namespace, "labels": labels, "finalizers": []any{"resources-finalizer.argocd.argoproj.io"},
 		},
 		"spec": map[string]any{
 			"project": a.Project,
 			"source": map[string]any{
-				"repoURL": a.Repository, "targetRevision": settings.Branch, "path": path.Join(settings.Path, d.Run.Name),
+				"repoURL": a.Repository, "targetRevision": settings.Branch, "path": path.Join(settings.Path, folder),
 			},
 			"destination": map[string]any{"server": a.Server, "namespace": d.Environment.Namespace},
 			"syncPolicy":  map[string]any{"automated": map[string]any{"prune": true, "selfHeal": true}},
@@ -287,5 +300,5 @@ func argo(d apply.Delivery, settings *platform.GitOpsTarget) apply.File {
 	if err != nil {
 		panic(err) // maps of strings always marshal
 	}
-	return apply.File{Path: applicationPath(d.Run.Name), Content: text}
+	return apply.File{Path: applicationPath(folder), Content: text}
 }

@@ -146,6 +146,40 @@ func TestRenamedApplicationOfArgoGoes(t *testing.T) {
 	}
 }
 
+func TestSharedObjectsHaveAnApplicationOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	some, none := true, false
+	d := w.delivery("shop", 1, file("_shared/db.yaml", "a: 1\n"), file("shop/a.yaml", "a: 1\n"))
+	d.Shared = &some
+	w.deliver(d)
+	want := []string{
+		"environments/production/_applications/_shared.yaml", "environments/production/_applications/shop.yaml",
+		"environments/production/_shared/db.yaml", "environments/production/shop/a.yaml",
+	}
+	if diff := cmp.Diff(want, w.files()); diff != "" {
+		t.Error(diff)
+	}
+	text := w.repo.Run("show", "main:"+want[0])
+	for _, line := range []string{"name: production.shared", "path: environments/production/_shared", "- resources-finalizer.argocd.argoproj.io"} {
+		if !strings.Contains(text, line) {
+			t.Errorf("%q is not in\n%s", line, text)
+		}
+	}
+	// A delivery that has nothing to do with what is shared leaves it alone.
+	w.deliver(w.delivery("cart", 1, file("cart/a.yaml", "a: 1\n")))
+	d = w.delivery("shop", 2, file("shop/a.yaml", "a: 1\n"))
+	d.Shared, d.Remove = &none, []string{"_shared/db.yaml"}
+	w.deliver(d)
+	want = []string{
+		"environments/production/_applications/cart.yaml", "environments/production/_applications/shop.yaml",
+		"environments/production/cart/a.yaml", "environments/production/shop/a.yaml",
+	}
+	if diff := cmp.Diff(want, w.files()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestOthersCommitsAreKept(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -1,0 +1,8 @@
+-- +goose Up
+
+-- Digest of the release that the branch asks for, '' if it asks for a removal; NULL before the first evaluation. The
+-- newest release differs from it after a rollback.
+ALTER TABLE applications ADD COLUMN asked text;
+
+-- An object that is one application's own is nobody else's.
+CREATE UNIQUE INDEX inventories_owner ON inventories (environment, key) WHERE unit = 'application';

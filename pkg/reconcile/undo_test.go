@@ -1,0 +1,162 @@
+package reconcile
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+)
+
+// block puts a folder of somebody else where a file of ours has to go, and returns how to take it away.
+func (w *world) block(path ...string) (unblock func()) {
+	w.Helper()
+	place := filepath.Join(append([]string{w.data, "out"}, path...)...)
+	if err := os.RemoveAll(place); err != nil {
+		w.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(place, "foreign"), 0o755); err != nil {
+		w.Fatal(err)
+	}
+	return func() {
+		if err := os.RemoveAll(place); err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
+const deployment = "alpha.deployment.apps.yaml"
+
+// Neither the release nor the return to the last good one could be deployed; the commit that reverts it is.
+func TestRevertAfterAFailedRollbackIsDeployed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	unblock := w.block("alpha", deployment)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:2")})
+	w.equal("alpha score.yaml 1/3 held", w.apps())
+	if reason := w.app("alpha").Hold.Reason; !strings.Contains(reason, "generation 2 failed") || !strings.Contains(reason, "generation 3 failed") {
+		t.Errorf("it is held because %s", reason)
+	}
+	unblock()
+	commit := w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	w.equal("alpha score.yaml 4/4", w.apps())
+	w.equal("a:1", w.deployed("alpha"))
+	w.equal("success: 1 deployed", w.said(commit))
+}
+
+func TestResumeDeploysWhatFailed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	unblock := w.block("alpha", deployment)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	w.equal("alpha score.yaml 0/1 held", w.apps())
+	unblock()
+	if err := w.Resume(t.Context(), "production", "alpha"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("alpha score.yaml 2/2", w.apps())
+	w.equal("a:1", w.deployed("alpha"))
+}
+
+// What failed is not tried again over a branch that was reverted meanwhile.
+func TestRetryIsForWhatTheBranchAsksFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	w.block("alpha", "alpha.service.yaml")
+	w.push(map[string]string{"score.yaml": file("alpha", "a:2", "service: {ports: {web: {port: 80}}}\n")})
+	w.equal("alpha score.yaml 3/3 held", w.apps())
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	w.equal("alpha score.yaml 3/3", w.apps())
+	_, err := w.Retry(t.Context(), "production", "alpha")
+	w.code(err, fault.RunNotRetryable)
+	w.equal("a:1", w.deployed("alpha"))
+}
+
+// A person's hold outlives the failure of what ran when it was set.
+func TestFailureKeepsAPersonsHold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	w.push(map[string]string{"score.yaml": file("alpha", "a:2")})
+	unblock := w.block("alpha", deployment)
+	if _, err := w.Rollback(t.Context(), "production", "alpha", 0, "", "dana"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	hold := w.app("alpha").Hold
+	if hold == nil || hold.By != "dana" || hold.Digest != "" || !strings.Contains(hold.Reason, "generation 3 failed") {
+		t.Errorf("the hold is %+v", hold)
+	}
+	unblock()
+	w.push(map[string]string{"score.yaml": file("alpha", "a:3")})
+	w.equal("", w.deployed("alpha"))
+}
+
+func TestRollbackThatDeletesDataNeedsAConfirmation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	w.push(map[string]string{"score.yaml": file("alpha", "a:2", database)})
+	_, err := w.Rollback(t.Context(), "production", "alpha", 0, "", "dana")
+	w.code(err, fault.DeletesStateful)
+	w.quiet()
+	w.equal("alpha score.yaml 2/2", w.apps())
+	f, _ := fault.As(err)
+	_, after, _ := strings.Cut(f.Remedy, "--confirm ")
+	plan := strings.TrimRight(after, "`.")
+	if _, err := w.Planner.Plan(t.Context(), w.Pool, plan); err != nil {
+		t.Errorf("%s: %v", f.Remedy, err)
+	}
+	if _, err := w.Rollback(t.Context(), "production", "alpha", 0, plan, "dana"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("alpha score.yaml 3/3 held", w.apps())
+	w.equal("a:1", w.deployed("alpha"))
+}
+
+// The release that failed may have made a database: going back from it waits for a person, by itself and by commit.
+func TestFailedReleaseWithDataIsNotUndoneByItself(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	unblock := w.block("alpha", deployment)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:2", database)})
+	w.equal("alpha score.yaml 1/2 held", w.apps())
+	if reason := w.app("alpha").Hold.Reason; !strings.Contains(reason, "not applied again by itself, because that would delete data") {
+		t.Errorf("it is held because %s", reason)
+	}
+	unblock()
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	w.equal("alpha score.yaml 1/2 waiting held", w.apps())
+	if err := w.Confirm(t.Context(), w.app("alpha").Waiting, "dana"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("alpha score.yaml 3/3", w.apps())
+	w.equal("a:1", w.deployed("alpha"))
+}
+
+// The record of a deployment is what came of the commit, whatever has it looked at again.
+func TestRecordOfADeploymentStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const service = "service: {ports: {web: {port: 80}}}\n"
+	commit := w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	outcome := func() string {
+		return w.rows("SELECT outcome::text FROM evaluations WHERE commit = $1 AND environment = 'production'", commit)
+	}
+	before := outcome()
+	other := w.server.CreateRepo(t, "other")
+	w.forge.AddRepository("shop/other")
+	other.Commit("main", map[string]string{"score.yaml": file("beta", "b:1", service)})
+	w.watch("shop/other", other)
+	w.quiet()
+	w.equal("alpha score.yaml 1/1\nbeta score.yaml 1/1", w.apps())
+	w.equal("success: 1 deployed", w.said(commit))
+	w.equal(before, outcome())
+}
