@@ -183,6 +183,10 @@ func (d *demo) end(ctx context.Context, took time.Duration) error {
 		return err
 	}
 	d.say("\nEvery step was verified. The story took %.1f s, %.1f s of it waiting for the reconciler.", took.Seconds(), d.waited.Seconds())
+	if d.Exit {
+		d.say("\n  The newest plan was %s/plans/%s.\n  Start the demo again without --exit to look around; `rm -r %s` forgets everything.", d.api.base, plan, d.Dir)
+		return nil
+	}
 	d.say("\n  The newest plan:      %s/plans/%s", d.api.base, plan)
 	d.say("  Log in without token: %s", link)
 	d.say("                        (works once, for 10 minutes)")
@@ -191,8 +195,6 @@ func (d *demo) end(ctx context.Context, took time.Duration) error {
 	d.say("\nLook around with the CLI (docs/tutorial.md goes on from here):\n")
 	d.say("  . %s", d.path("env"))
 	d.say("  %s apps", d.Binary)
-	if !d.Exit {
-		d.say("\nPush to the repository and watch what happens. Ctrl-C stops; `rm -r %s` forgets everything.", d.Dir)
-	}
+	d.say("\nPush to the repository and watch what happens. Ctrl-C stops; `rm -r %s` forgets everything.", d.Dir)
 	return nil
 }

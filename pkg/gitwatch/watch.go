@@ -157,6 +157,7 @@ func (w *Watcher) enqueue(ctx context.Context, tx pgx.Tx, repository string, at 
 
 // sighting is what one look saw.
 type sighting struct {
+	// refs are nil if the remote did not answer.
 	refs  map[string]string
 	pulls []forge.Pull
 	// ended are pull requests that are not open any more.
@@ -184,20 +185,25 @@ func (w *Watcher) look(ctx context.Context, job *queue.Job) error {
 		w.Log.Warn().Err(failure).Str("repository", r.Name).Msg("repository cannot be looked at")
 	}
 	w.looks.WithLabelValues(outcome).Inc()
-	return pgx.BeginFunc(ctx, w.Pool, func(tx pgx.Tx) (err error) {
-		if failure == nil {
-			if failure, err = w.note(ctx, tx, r, seen); err != nil {
+	return pgx.BeginFunc(ctx, w.Pool, func(tx pgx.Tx) error {
+		// The remote's refs are the truth: they count although the forge did not tell its pull requests.
+		if seen.refs != nil {
+			gone, err := w.note(ctx, tx, r, seen)
+			if err != nil {
 				return err
 			}
+			if failure == nil {
+				failure = gone
+			}
 		}
-		if err := w.next(ctx, tx, job, r, failure); err != nil {
+		if err := w.next(ctx, tx, job, r, seen.refs != nil, failure); err != nil {
 			return err
 		}
 		return job.Finish(ctx, tx)
 	})
 }
 
-// see asks the remote and the forge.
+// see asks the remote and the forge. What was seen until an error counts, but of pull requests all or none.
 func (w *Watcher) see(ctx context.Context, r Repository) (seen sighting, err error) {
 	prefixes := make([]string, 0, len(r.Branches))
 	for b := range r.Branches {
@@ -210,16 +216,21 @@ func (w *Watcher) see(ctx context.Context, r Repository) (seen sighting, err err
 	if err != nil || f == nil {
 		return seen, err
 	}
-	if seen.pulls, err = f.Pulls(ctx, r.Name); err != nil {
-		return seen, err
+	seen.pulls, seen.ended, err = w.seePulls(ctx, r, f)
+	return seen, err
+}
+
+func (w *Watcher) seePulls(ctx context.Context, r Repository, f forge.Forge) (pulls, ended []forge.Pull, err error) {
+	if pulls, err = f.Pulls(ctx, r.Name); err != nil {
+		return nil, nil, err
 	}
 	open := map[int64]bool{}
-	for _, p := range seen.pulls {
+	for _, p := range pulls {
 		open[p.Number] = true
 	}
 	before, err := Pulls(ctx, w.Pool, r.Name, forge.Open)
 	if err != nil {
-		return seen, err
+		return nil, nil, err
 	}
 	for _, p := range before {
 		if open[p.Number] {
@@ -230,11 +241,11 @@ func (w *Watcher) see(ctx context.Context, r Repository) (seen sighting, err err
 			now, err = forge.Pull{Number: p.Number, State: forge.Closed, Title: p.Title, HeadCommit: p.HeadCommit, BaseRef: p.BaseRef}, nil
 		}
 		if err != nil {
-			return seen, err
+			return nil, nil, err
 		}
-		seen.ended = append(seen.ended, now)
+		ended = append(ended, now)
 	}
-	return seen, nil
+	return pulls, ended, nil
 }
 
 // note stores what was seen and tells the sink what is new. gone is a fault if a branch that was there is not any more.
@@ -289,13 +300,14 @@ func (w *Watcher) notePull(ctx context.Context, tx pgx.Tx, r Repository, p forge
 	return w.Sink.Seen(ctx, tx, r, stored)
 }
 
-// next notes how the look went and asks for the next one, unless one was asked for meanwhile.
-func (w *Watcher) next(ctx context.Context, tx pgx.Tx, job *queue.Job, r Repository, failure error) error {
+// next notes how the look went and asks for the next one, unless one was asked for meanwhile. answered says that the
+// remote told its refs.
+func (w *Watcher) next(ctx context.Context, tx pgx.Tx, job *queue.Job, r Repository, answered bool, failure error) error {
 	var why *fault.Fault
 	wait, atLeast := r.Poll(), time.Duration(0)
 	if failure != nil {
 		why = fault.Of(failure)[0]
-		if r.FailingSince != nil {
+		if r.FailingSince != nil && !answered {
 			// The longer it fails, the rarer it is asked: twice the time that it has failed for, up to a limit.
 			wait = min(max(wait, time.Since(*r.FailingSince)), failingLimit)
 		}

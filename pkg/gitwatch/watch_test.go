@@ -368,6 +368,30 @@ func TestFailingRemoteKeepsTheRefsAndIsAskedMoreRarely(t *testing.T) {
 	}
 }
 
+// Deployments need Git alone: a forge whose API is down, or that refuses our token, hides no commit.
+func TestForgeThatIsDownHidesNoCommit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first := w.repo.Commit("main", map[string]string{"a": "1"})
+	p := w.forge.AddPull(ours, forge.Pull{HeadRef: "change", HeadCommit: first, BaseRef: "main"})
+	w.put(w.repository())
+	w.sink.take()
+	w.forge.Before(func(context.Context, fake.Call) error { return fault.New(fault.ForgeUnavailable, "down") })
+	second := w.repo.Commit("main", map[string]string{"a": "2"})
+	w.look()
+	w.told("main 2 " + second)
+	if got := w.get(); got.Fault == nil || got.Fault.Code != fault.ForgeUnavailable {
+		t.Errorf("the fault is %v", got.Fault)
+	}
+	if got, _, err := GetPull(t.Context(), w.pool, ours, p.Number); err != nil || got.State != forge.Open {
+		t.Errorf("the pull request is %+v, %v", got, err)
+	}
+	w.forge.Before(nil)
+	w.forge.MergePull(ours, p.Number)
+	w.look()
+	w.told(fmt.Sprintf("#%d 2 merged on main %.7s", p.Number, second))
+}
+
 func TestSweepFindsWhatWasLost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -36,7 +36,7 @@ func (c *cluster) passwordFile() string { return filepath.Join(c.dir, "password"
 func (c *cluster) pidFile() string      { return filepath.Join(c.data(), "postmaster.pid") }
 
 // openCluster makes the directory if it is not there and takes its lock.
-func openCluster(dir string) (*cluster, error) {
+func openCluster(ctx context.Context, dir string) (*cluster, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("make %s absolute: %w", dir, err)
@@ -57,12 +57,23 @@ func openCluster(dir string) (*cluster, error) {
 	if err != nil {
 		return nil, fault.New(fault.PostgresDirectory, "open the lock file: %w", err)
 	}
-	if err := lockFile(file); err != nil {
+	if err := waitLock(ctx, file); err != nil {
 		_ = file.Close() // Nothing was written; the reason to tell is the lock.
 		return nil, fault.New(fault.PostgresBusy, "another process runs a database server in %s: %w", dir, err)
 	}
 	c.lock = file
 	return c, nil
+}
+
+// waitLock takes the lock. Whoever was killed a moment ago may still have it.
+func waitLock(ctx context.Context, file *os.File) error {
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	var last error
+	if poll(ctx, func() (bool, error) { last = lockFile(file); return last == nil, nil }) == nil {
+		return nil
+	}
+	return last
 }
 
 // close gives the directory free for another process.

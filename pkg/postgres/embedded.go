@@ -23,6 +23,8 @@ import (
 const (
 	// DefaultStartTimeout is long enough for recovery after a crash on a slow disk; an ordinary start takes a second.
 	DefaultStartTimeout = 2 * time.Minute
+	// lockWait is how long a killed process may take to give up the directory.
+	lockWait = 5 * time.Second
 	// oldServerWait is how long a server that a killed reconciler left behind may take to stop. Its last act is a
 	// checkpoint.
 	oldServerWait = 30 * time.Second
@@ -72,7 +74,7 @@ type Embedded struct {
 func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (_ *Embedded, err error) {
 	ctx, cancel := context.WithTimeout(ctx, orDefault(cfg.StartTimeout, DefaultStartTimeout))
 	defer cancel()
-	c, err := openCluster(cfg.DataDir)
+	c, err := openCluster(ctx, cfg.DataDir)
 	if err != nil {
 		return nil, err
 	}

@@ -192,6 +192,19 @@ func TestEmbeddedRefusesASecondInstance(t *testing.T) {
 	wantCode(t, err, fault.PostgresBusy)
 }
 
+// A server that is about to go is waited for.
+func TestEmbeddedWaitsForTheOneBefore(t *testing.T) {
+	t.Parallel()
+	dir := directory(t)
+	before := embedded(t, dir)
+	stopped := make(chan error, 1)
+	go func() { stopped <- before.Stop(context.Background()) }()
+	embedded(t, dir)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestEmbeddedLetsNobodyInWithoutThePassword(t *testing.T) {
 	t.Parallel()
 	dir := directory(t)

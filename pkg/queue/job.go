@@ -54,6 +54,16 @@ func (s State) String() string {
 // MarshalText implements encoding.TextMarshaler.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *State) UnmarshalText(text []byte) error {
+	state, ok := ParseState(string(text))
+	if !ok {
+		return fmt.Errorf("there is no state %q", text)
+	}
+	*s = state
+	return nil
+}
+
 // ParseState returns the state of that name.
 func ParseState(name string) (State, bool) {
 	for i, n := range stateNames {

@@ -71,6 +71,13 @@ func TestAnEntryReadsWellAsJSON(t *testing.T) {
 	if diff := cmp.Diff(want, string(text)); diff != "" {
 		t.Error(diff)
 	}
+	var back queue.Entry
+	if err := json.Unmarshal(text, &back); err != nil || back.State != queue.Superseded {
+		t.Errorf("read back as %+v, %v", back, err)
+	}
+	if err := json.Unmarshal([]byte(`{"state": "asleep"}`), &back); err == nil {
+		t.Error("a state that is none is taken")
+	}
 	for s := queue.Blocked; s <= queue.Cancelled; s++ {
 		if got, ok := queue.ParseState(s.String()); !ok || got != s {
 			t.Errorf("%s is read as %s, %v", s, got, ok)

@@ -299,8 +299,14 @@ func asks(e *platform.Environment, p *planner.Plan) *fault.Fault {
 // differs says that a merge has another plan than its pull request showed.
 func (r *Reconciler) differs(ctx context.Context, tx pgx.Tx, v *view, f *finding, commit string) (*fault.Fault, error) {
 	pull, merged, err := gitwatch.MergedBy(ctx, tx, v.repository.Name, commit)
-	if err != nil || !merged {
+	if err != nil {
 		return nil, err
+	}
+	if unread := v.repository.Fault; !merged && commit != "" && unread != nil && unread.Code != fault.BranchGone {
+		return fault.New(fault.PlanDiffers, "whether a pull request showed another plan is not known: %s", unread.Message), nil
+	}
+	if !merged {
+		return nil, nil
 	}
 	shown, err := r.loadEvaluation(ctx, tx, v.repository.Name, pullRef(pull.Number), v.environment.Name, pull.HeadCommit)
 	if err != nil || shown == nil {

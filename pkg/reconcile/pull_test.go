@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/forge"
+	"github.com/innominatus/reconciler/pkg/forge/fake"
 	"github.com/innominatus/reconciler/pkg/platform"
 )
 
@@ -83,6 +85,37 @@ func TestMergeWithAnotherPlanStopsOrGoesOn(t *testing.T) {
 		w.equal("alpha score.yaml 1/1 waiting", w.apps())
 		if f := w.app("alpha").WaitingFor; f.Code != fault.PlanDiffers {
 			t.Errorf("it waits for %v", f)
+		}
+	}
+}
+
+// The forge does not answer when a branch moves: what needs Git alone goes on, what needs to know the pull request waits,
+// and the record follows.
+func TestMergeThatIsSeenLaterGetsItsRecord(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []string{"stop", "apply"} {
+		w := newWorld(t)
+		w.offer(platform.Files{"environments/production.yaml": production + "whenPlanDiffers: " + policy + "\n"})
+		w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+		p := w.pull("change", false, map[string]string{"score.yaml": file("alpha", "a:2")})
+		w.forge.Before(func(_ context.Context, c fake.Call) error {
+			if c.Method == "Pulls" {
+				return fault.New(fault.ForgeUnavailable, "down")
+			}
+			return nil
+		})
+		merge := w.push(map[string]string{"score.yaml": file("alpha", "a:2")})
+		if policy == "stop" {
+			w.equal("alpha score.yaml 1/1 waiting", w.apps())
+			continue
+		}
+		w.equal("a:2", w.deployed("alpha"))
+		w.forge.Before(nil)
+		w.forge.MergePullAs(ours, p.Number, merge)
+		w.hint(ours)
+		w.quiet()
+		if text := w.comment(p); !strings.Contains(text, "deployed") {
+			t.Error(text)
 		}
 	}
 }

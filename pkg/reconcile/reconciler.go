@@ -167,7 +167,9 @@ func (r *Reconciler) passedOver(ctx context.Context, tx pgx.Tx, repo gitwatch.Re
 // Seen implements [gitwatch.Sink].
 func (r *Reconciler) Seen(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull) error {
 	if p.State != forge.Open {
-		return nil // a merge moves the branch, and a closed pull request changes nothing
+		// A merge moves the branch, and a closed pull request changes nothing. If the branch was seen before the merge was,
+		// its record is written now.
+		return r.refresh(ctx, tx, repo.Name, p.MergeCommit)
 	}
 	if err := r.sayAll(ctx, tx, repo, p.BaseRef, p.HeadCommit, forge.Pending, "planning"); err != nil {
 		return err

@@ -55,6 +55,16 @@ func (f *Forge) MergePull(name string, number int64) (commit string) {
 	return commit
 }
 
+// MergePullAs notes that a pull request was merged as a commit that is in the Git repository.
+func (f *Forge) MergePullAs(name string, number int64, commit string) {
+	f.change(name, func(r *repository) {
+		if p, err := r.pull(number); err == nil {
+			r.commits[commit] = true
+			p.State, p.MergeCommit = forge.Merged, commit
+		}
+	})
+}
+
 // ClosePull closes a pull request.
 func (f *Forge) ClosePull(name string, number int64) {
 	f.change(name, func(r *repository) {
