@@ -40,10 +40,14 @@ func (r *Runner) onEnd(ctx context.Context, tx pgx.Tx, job *queue.Job, cause err
 	r.metrics.count(run)
 	r.Log.Info().Str("environment", run.Environment).Str("application", run.Name).Int64("generation", run.Generation).
 		Int64("run", run.ID).Str("state", string(state)).Msg("run ended")
-	if run.State == Failed {
-		if err := r.recover(ctx, tx, run, why); err != nil {
-			return err
-		}
+	switch run.State {
+	case Failed:
+		err = r.recover(ctx, tx, run, why)
+	case Cancelled:
+		err = r.holdBack(ctx, tx, run)
+	}
+	if err != nil {
+		return err
 	}
 	return r.Changed(ctx, tx, run)
 }
@@ -82,6 +86,21 @@ func (r *Runner) recover(ctx context.Context, tx pgx.Tx, run Run, why *fault.Fau
 		// A removal has no digest, and a hold without one would hold back what puts the application back.
 		return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{By: "reconciler", Digest: cmp.Or(digest, removalDigest), Reason: reason})
 	}
+}
+
+// holdBack keeps a release that a person cancelled from being tried again by itself.
+func (r *Runner) holdBack(ctx context.Context, tx pgx.Tx, run Run) error {
+	a, err := r.Planner.Lock(ctx, tx, run.Application)
+	if err != nil || a.Generation > run.Generation || a.Hold != nil && a.Hold.Digest == "" {
+		return err
+	}
+	digest, err := r.Planner.Digest(ctx, tx, a.ID, run.Generation)
+	if err != nil {
+		return err
+	}
+	return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{
+		By: "reconciler", Digest: cmp.Or(digest, removalDigest), Reason: fmt.Sprintf("generation %d was cancelled", run.Generation),
+	})
 }
 
 // undo applies the last good release below a run's again, unless that deletes data, and returns what there is to say of it.

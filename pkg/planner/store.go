@@ -71,9 +71,9 @@ ORDER BY environment, name`
 	sqlApplication = `SELECT ` + applicationColumns + ` FROM applications WHERE id = $1`
 	// The row lock makes evaluations of one application wait for each other.
 	sqlLockApplication = `SELECT ` + applicationColumns + ` FROM applications WHERE id = $1 FOR UPDATE`
-	// A removed application that comes back goes on with its generations.
-	sqlRevive = `UPDATE applications SET removed_at = NULL, name = $4, faults = NULL
-WHERE id = (SELECT id FROM applications WHERE environment = $1 AND repository = $2 AND path = $3 ORDER BY id DESC LIMIT 1)
+	// A removed application that comes back goes on with its generations; another workload at its place is another one.
+	sqlRevive = `UPDATE applications SET removed_at = NULL, path = $3, faults = NULL
+WHERE id = (SELECT id FROM applications WHERE environment = $1 AND repository = $2 AND name = $4 AND removed_at IS NOT NULL ORDER BY id DESC LIMIT 1)
 RETURNING ` + applicationColumns
 	sqlInsertApplication = `INSERT INTO applications (environment, repository, path, name) VALUES ($1, $2, $3, $4)
 RETURNING ` + applicationColumns

@@ -155,9 +155,10 @@ func TestReleasesAreNumberedAndReadBackWhole(t *testing.T) {
 	if err != nil || len(list) != 2 || list[0].Generation != 4 {
 		t.Errorf("records: %+v, %v", list, err)
 	}
-	good, err := s.LastGood(t.Context(), s.pool, s.app.ID, []int64{1, 2, 3}, 4)
-	if err != nil || good != 2 {
-		t.Errorf("last good is %d, %v; a removal is none", good, err)
+	for below, want := range map[int64]int64{2: 1, 3: 2, 4: 0, 5: 4} {
+		if good, err := s.LastGood(t.Context(), s.pool, s.app.ID, []int64{1, 2, 4}, below); err != nil || good != want {
+			t.Errorf("last good below %d is %d, %v, want %d: not across a removal", below, good, err, want)
+		}
 	}
 	for generation, want := range map[int64]string{0: "", 2: two.Digest, 3: ""} {
 		if got, err := s.Digest(t.Context(), s.pool, s.app.ID, generation); got != want || err != nil {

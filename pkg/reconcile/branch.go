@@ -112,8 +112,12 @@ func (r *Reconciler) desire(ctx context.Context, repo gitwatch.Repository, ref g
 		if err := r.wakeNeighbours(ctx, tx, repo, environment, before); err != nil {
 			return err
 		}
+		if _, err := tx.Exec(ctx, sqlUnblock, repo.Name, ref.Name, environment, *ref.Commit); err != nil {
+			return fmt.Errorf("forget what older commits were refused: %w", err)
+		}
 		if err := r.storeEvaluation(ctx, tx, evaluation{
 			Repository: repo.Name, Commit: *ref.Commit, Environment: environment, Ref: ref.Name, Generation: ref.Generation, Outcome: outcomes,
+			Blocked: slices.ContainsFunc(outcomes, blocked),
 		}); err != nil {
 			return err
 		}
@@ -144,12 +148,19 @@ func (r *Reconciler) wakeNeighbours(ctx context.Context, tx pgx.Tx, me gitwatch.
 	if err != nil || reflect.DeepEqual(before, after) {
 		return err
 	}
+	return r.wake(ctx, tx, func(repo gitwatch.Repository) bool {
+		return repo.Name != me.Name && slices.Contains(repo.Environments(), environment)
+	})
+}
+
+// wake evaluates repositories anew.
+func (r *Reconciler) wake(ctx context.Context, tx pgx.Tx, which func(gitwatch.Repository) bool) error {
 	list, err := gitwatch.Repositories(ctx, tx)
 	if err != nil {
 		return err
 	}
 	for _, repo := range list {
-		if repo.Name != me.Name && slices.Contains(repo.Environments(), environment) {
+		if which(repo) {
 			if err := r.again(ctx, tx, repo); err != nil {
 				return err
 			}
@@ -251,7 +262,7 @@ func (r *Reconciler) already(ctx context.Context, tx pgx.Tx, a planner.Applicati
 		return false, err
 	}
 	held := a.Hold.Holds(f.plan.Digest)
-	if run.State == apply.Superseded || run.State == apply.Cancelled || run.State == apply.Failed && !held {
+	if run.State == apply.Superseded || !held && (run.State == apply.Cancelled || run.State == apply.Failed) {
 		return false, nil
 	}
 	if a.Hold != nil && !held {

@@ -57,3 +57,20 @@ func TestReplacingEverythingWaitsForAPerson(t *testing.T) {
 		t.Errorf("it waits for %v", f)
 	}
 }
+
+// A name that was refused is given as soon as it is free.
+func TestFreedNameIsNoticed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a/score.yaml": file("alpha", "a:1"), "b/score.yaml": file("beta", "b:1")})
+	other := w.server.CreateRepo(t, "other")
+	w.forge.AddRepository("shop/other")
+	other.Commit("main", map[string]string{"x/score.yaml": file("alpha", "x:1"), "y/score.yaml": file("beta", "y:1")})
+	w.watch("shop/other", other)
+	w.quiet()
+	w.equal("alpha a/score.yaml 1/1\nbeta b/score.yaml 1/1", w.apps())
+	w.push(map[string]string{"a/score.yaml": ""})
+	w.equal("alpha x/score.yaml 1/1\nbeta b/score.yaml 1/1", w.apps())
+	w.push(map[string]string{"b/score.yaml": file("renamed", "b:1")})
+	w.equal("alpha x/score.yaml 1/1\nbeta y/score.yaml 1/1\nrenamed b/score.yaml 2/2", w.apps())
+}

@@ -139,7 +139,8 @@ func TestNeighboursAreLookedAtWhenServicesChange(t *testing.T) {
 func TestAllStatementsFitTheSchema(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	statements := map[string]string{"sqlStoreEvaluation": sqlStoreEvaluation, "sqlEvaluation": sqlEvaluation, "sqlEvaluations": sqlEvaluations}
+	statements := map[string]string{"sqlStoreEvaluation": sqlStoreEvaluation, "sqlEvaluation": sqlEvaluation, "sqlEvaluations": sqlEvaluations,
+		"sqlUnblock": sqlUnblock, "sqlBlocked": sqlBlocked}
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)

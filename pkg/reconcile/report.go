@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,13 +27,18 @@ type evaluation struct {
 	Ref        string
 	Generation int64
 	Outcome    []status.Outcome
-	CreatedAt  time.Time
+	// Blocked: it is the newest one of a branch, and was refused a name or an object that is somebody else's.
+	Blocked   bool
+	CreatedAt time.Time
 }
 
 const (
-	evaluationColumns  = `repository, commit, environment, ref, generation, outcome, created_at`
-	sqlStoreEvaluation = `INSERT INTO evaluations (repository, commit, environment, ref, generation, outcome) VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (repository, ref, environment, commit) DO UPDATE SET generation = $5, outcome = $6, created_at = now()`
+	evaluationColumns  = `repository, commit, environment, ref, generation, outcome, blocked, created_at`
+	sqlStoreEvaluation = `INSERT INTO evaluations (repository, commit, environment, ref, generation, outcome, blocked) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (repository, ref, environment, commit) DO UPDATE SET generation = $5, outcome = $6, blocked = $7, created_at = now()`
+	// What an older commit was refused is of no interest any more.
+	sqlUnblock     = `UPDATE evaluations SET blocked = false WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit <> $4 AND blocked`
+	sqlBlocked     = `SELECT DISTINCT repository FROM evaluations WHERE environment = $1 AND blocked`
 	sqlEvaluation  = `SELECT ` + evaluationColumns + ` FROM evaluations WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit = $4`
 	sqlEvaluations = `SELECT ` + evaluationColumns + ` FROM evaluations WHERE repository = $1 AND commit = $2 ORDER BY ref, environment`
 )
@@ -41,10 +47,29 @@ func (r *Reconciler) storeEvaluation(ctx context.Context, db postgres.Querier, e
 	if e.Outcome == nil {
 		e.Outcome = []status.Outcome{}
 	}
-	if _, err := db.Exec(ctx, sqlStoreEvaluation, e.Repository, e.Commit, e.Environment, e.Ref, e.Generation, e.Outcome); err != nil {
+	if _, err := db.Exec(ctx, sqlStoreEvaluation, e.Repository, e.Commit, e.Environment, e.Ref, e.Generation, e.Outcome, e.Blocked); err != nil {
 		return fmt.Errorf("store evaluation: %w", err)
 	}
 	return nil
+}
+
+// blocked says whether an application was refused what is somebody else's.
+func blocked(o status.Outcome) bool {
+	return slices.ContainsFunc(o.Faults, func(f *fault.Fault) bool { return f.Code == fault.NameTaken || f.Code == fault.ObjectTaken })
+}
+
+// wakeBlocked evaluates the repositories anew that wait for a name or an object of an environment: a run may have given it
+// up.
+func (r *Reconciler) wakeBlocked(ctx context.Context, tx pgx.Tx, environment string) error {
+	rows, err := tx.Query(ctx, sqlBlocked, environment)
+	if err != nil {
+		return fmt.Errorf("read who waits for a name: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	return r.wake(ctx, tx, func(repo gitwatch.Repository) bool { return slices.Contains(names, repo.Name) })
 }
 
 func (r *Reconciler) loadEvaluation(ctx context.Context, db postgres.Querier, repository, ref, environment, commit string) (*evaluation, error) {
@@ -133,6 +158,11 @@ func (r *Reconciler) update(ctx context.Context, tx pgx.Tx, o *status.Outcome) e
 
 // RunChanged is told by the runner of every change of a run's state.
 func (r *Reconciler) RunChanged(ctx context.Context, tx pgx.Tx, run apply.Run) error {
+	if run.State == apply.Succeeded {
+		if err := r.wakeBlocked(ctx, tx, run.Environment); err != nil {
+			return err
+		}
+	}
 	return r.refresh(ctx, tx, run.Repository, run.Commit)
 }
 

@@ -160,3 +160,19 @@ func TestRecordOfADeploymentStays(t *testing.T) {
 	w.equal("success: 1 deployed", w.said(commit))
 	w.equal(before, outcome())
 }
+
+// What was removed on purpose does not come back because something else at its place fails.
+func TestRemovedWorkloadDoesNotComeBackByItself(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a/score.yaml": file("alpha", "a:1"), "b/score.yaml": file("beta", "b:1")})
+	w.push(map[string]string{"a/score.yaml": ""})
+	w.equal("", w.deployed("alpha"))
+	w.block("gamma", "gamma.deployment.apps.yaml")
+	w.push(map[string]string{"a/score.yaml": file("gamma", "g:1")})
+	w.equal("beta b/score.yaml 1/1\ngamma a/score.yaml 0/1 held", w.apps())
+	w.equal("", w.deployed("alpha"))
+	w.block("alpha", deployment)
+	w.push(map[string]string{"c/score.yaml": file("alpha", "a:2")})
+	w.equal("alpha c/score.yaml 2/3 held\nbeta b/score.yaml 1/1\ngamma a/score.yaml 0/1 held", w.apps())
+}

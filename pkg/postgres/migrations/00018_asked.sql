@@ -6,3 +6,7 @@ ALTER TABLE applications ADD COLUMN asked text;
 
 -- An object that is one application's own is nobody else's.
 CREATE UNIQUE INDEX inventories_owner ON inventories (environment, key) WHERE unit = 'application';
+
+-- Whether the newest evaluation of a branch was refused a name or an object that is somebody else's.
+ALTER TABLE evaluations ADD COLUMN blocked boolean NOT NULL DEFAULT false;
+CREATE INDEX evaluations_blocked ON evaluations (environment) WHERE blocked;
