@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -30,6 +31,8 @@ func functions(random *source) template.FuncMap {
 	all["encodeSecretRef"] = SecretRef
 	all["keys"], all["values"] = sortedKeys, sortedValues
 	all["regexMatch"] = matcher()
+	all["seq"] = boundedSeq(all["seq"].(func(...int) string))
+	maps.Copy(all, bounded)
 	maps.Copy(all, random.functions())
 	return all
 }
@@ -46,6 +49,66 @@ func SecretRef(name, key string) (string, error) {
 		return "", fmt.Errorf("encodeSecretRef needs the name of a Secret and a key, got %q and %q", name, key)
 	}
 	return secretOpen + name + "_" + key + secretClose, nil
+}
+
+// countLimit is the longest list and the deepest indentation that a template may ask for: their sizes often come from
+// params, and an application must not take the memory of all.
+const countLimit = 10_000
+
+// bounded are the functions of sprig that make something as large as a number says.
+var bounded = template.FuncMap{
+	"until":     func(n int) ([]int, error) { return steps(0, n, cmp.Compare(n, 0)) },
+	"untilStep": steps,
+	"repeat": func(n int, s string) (string, error) {
+		if n < 0 || n > outputLimit/max(1, len(s)) {
+			return "", fmt.Errorf("repeat %d times gives more than %d bytes", n, outputLimit)
+		}
+		return strings.Repeat(s, n), nil
+	},
+	"indent":  indent,
+	"nindent": func(n int, s string) (string, error) { s, err := indent(n, s); return "\n" + s, err },
+}
+
+// steps returns the numbers from start to before stop.
+func steps(start, stop, step int) ([]int, error) {
+	out := []int{}
+	if step == 0 || (stop-start)/step < 0 {
+		return out, nil
+	}
+	if (stop-start)/step > countLimit {
+		return nil, fmt.Errorf("%d numbers asked for, the limit is %d", (stop-start)/step, countLimit)
+	}
+	for i := start; step > 0 && i < stop || step < 0 && i > stop; i += step {
+		out = append(out, i)
+	}
+	return out, nil
+}
+
+// boundedSeq bounds sprig's seq, whose arguments are the last number, or the first, maybe the step, and the last.
+func boundedSeq(seq func(...int) string) func(...int) (string, error) {
+	return func(params ...int) (string, error) {
+		n := 0
+		switch len(params) {
+		case 1:
+			n = params[0]
+		case 2:
+			n = params[1] - params[0]
+		case 3:
+			n = (params[2] - params[0]) / max(1, params[1], -params[1])
+		}
+		if n > countLimit || n < -countLimit {
+			return "", fmt.Errorf("%d numbers asked for, the limit is %d", n, countLimit)
+		}
+		return seq(params...), nil
+	}
+}
+
+func indent(n int, s string) (string, error) {
+	if n < 0 || n > countLimit {
+		return "", fmt.Errorf("an indentation of %d asked for, the limit is %d", n, countLimit)
+	}
+	blanks := strings.Repeat(" ", n)
+	return blanks + strings.ReplaceAll(s, "\n", "\n"+blanks), nil
 }
 
 // expressionLimit is the number of regular expressions that one recipe keeps compiled: as many as a template has as

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"text/template"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -89,7 +90,14 @@ func (e *Error) Unwrap() error { return e.Err }
 // outputLimit is the largest text that one section may render, in bytes: a Kubernetes object has at most 1.5 MiB.
 const outputLimit = 4 << 20
 
-var errTooLong = fmt.Errorf("renders more than %d bytes", outputLimit)
+// timeLimit is how long the sections of one resource may take together: a thousandth of it is usual, and all applications
+// of an environment wait. It is looked at whenever something is rendered.
+const timeLimit = 5 * time.Second
+
+var (
+	errTooLong = fmt.Errorf("renders more than %d bytes", outputLimit)
+	errTooSlow = fmt.Errorf("takes longer than %v", timeLimit)
+)
 
 // Compile parses the sections. A section that is not a template, or calls a function that does not exist here, is an
 // [*Error].
@@ -132,7 +140,7 @@ func (r *Recipe) run(in Input) (*Result, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.random.start(in.Seed)
-	result := &Result{}
+	result, deadline := &Result{}, time.Now().Add(timeLimit)
 	// Functions such as set change the maps that they are given: they get copies.
 	in.State, in.Shared = copied(in.State), copied(in.Shared)
 	in.Params, in.Metadata, in.WorkloadMetadata = copied(in.Params), copied(in.Metadata), copied(in.WorkloadMetadata)
@@ -149,7 +157,7 @@ func (r *Recipe) run(in Input) (*Result, error) {
 	}
 	for _, step := range steps {
 		if t := r.set.Lookup(step.section); t != nil {
-			if err := render(t, in, step.into); err != nil {
+			if err := render(t, in, step.into, deadline); err != nil {
 				return nil, &Error{step.section, err}
 			}
 		}
@@ -182,8 +190,8 @@ func copyOf(v any) any {
 	}
 }
 
-func render(t *template.Template, in Input, into any) error {
-	var out limitedBuffer
+func render(t *template.Template, in Input, into any, deadline time.Time) error {
+	out := limitedBuffer{deadline: deadline}
 	if err := t.Execute(&out, in); err != nil {
 		var exec template.ExecError
 		if errors.As(err, &exec) && errors.Unwrap(exec.Err) != nil {
@@ -219,11 +227,17 @@ func load(text io.Reader, into any) error {
 	return nil
 }
 
-type limitedBuffer struct{ bytes.Buffer }
+type limitedBuffer struct {
+	bytes.Buffer
+	deadline time.Time
+}
 
 func (b *limitedBuffer) Write(p []byte) (int, error) {
 	if b.Len()+len(p) > outputLimit {
 		return 0, errTooLong
+	}
+	if time.Now().After(b.deadline) {
+		return 0, errTooSlow
 	}
 	return b.Buffer.Write(p)
 }

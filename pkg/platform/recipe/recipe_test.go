@@ -127,6 +127,11 @@ func TestRefusesWhatCannotBeEvaluated(t *testing.T) {
 		"negative random":    {recipe.Sections{Outputs: `a: {{ randBytes -1 }}`}, "outputs", "limit"},
 		"random from 1 to 1": {recipe.Sections{Outputs: `a: {{ randInt 1 1 }}`}, "outputs", "growing"},
 		"half a reference":   {recipe.Sections{Outputs: `a: {{ encodeSecretRef "a" "" }}`}, "outputs", "encodeSecretRef"},
+		"long list":          {recipe.Sections{Outputs: `a: {{ len (until 1000000000) }}`}, "outputs", "the limit is 10000"},
+		"long list down":     {recipe.Sections{Outputs: `a: {{ len (untilStep 0 -1000000000 -2) }}`}, "outputs", "the limit is 10000"},
+		"long sequence":      {recipe.Sections{Outputs: `a: {{ len (seq 1 2 1000000000) }}`}, "outputs", "the limit is 10000"},
+		"deep indentation":   {recipe.Sections{Outputs: `a: {{ nindent 1000000000 "x" }}`}, "outputs", "the limit is 10000"},
+		"many times":         {recipe.Sections{Outputs: `a: {{ repeat 4611686018427387904 "xxxx" }}`}, "outputs", "more than"},
 		"two documents":      {recipe.Sections{Outputs: "a: b\n---\nc: d"}, "outputs", "more than one document"},
 		"endless template":   {recipe.Sections{Outputs: `{{ define "x" }}{{ template "x" }}{{ end }}{{ template "x" }}`}, "outputs", "depth"},
 	} {
@@ -137,6 +142,25 @@ func TestRefusesWhatCannotBeEvaluated(t *testing.T) {
 		var section *recipe.Error
 		if !errors.As(err, &section) || section.Section != c.section || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestListsOfNumbersAreAsInSprig(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`{{ until 3 }}`: "[0 1 2]", `{{ until -2 }}`: "[0 -1]", `{{ until 0 }}`: "[]", `{{ untilStep 3 8 2 }}`: "[3 5 7]",
+		`{{ untilStep 3 0 -2 }}`: "[3 1]", `{{ untilStep 0 3 -1 }}`: "[]", `{{ untilStep 0 3 0 }}`: "[]",
+		`{{ seq 3 }}`: "1 2 3", `{{ seq 2 4 }}`: "2 3 4", `{{ seq 0 2 5 }}`: "0 2 4", `{{ seq }}`: "",
+		`{{ indent 2 "a\nb" }}`: "  a\n  b", `{{ nindent 1 "a" }}`: "\n a", `{{ repeat 3 "ab" }}`: "ababab", `{{ repeat 2 "" }}`: "",
+	} {
+		got, err := compile(t, recipe.Sections{Outputs: `a: {{ ` + strings.Trim(text, "{} ") + ` | print | quote }}`}).Run(recipe.Input{})
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if got.Outputs["a"] != want {
+			t.Errorf("%s is %q, want %q", text, got.Outputs["a"], want)
 		}
 	}
 }
