@@ -12,6 +12,7 @@ const (
 	FileUnreadable  Code = "ORC-7008"
 	CheckFailed     Code = "ORC-7009"
 	DemoFailed      Code = "ORC-7010"
+	RequestTooLarge Code = "ORC-7011"
 )
 
 var access = map[Code]Entry{
@@ -34,6 +35,11 @@ var access = map[Code]Entry{
 		Title: "The request is not valid", Class: Permanent,
 		Why:    "The body or a parameter is not what the API describes.",
 		Remedy: "Compare the request with the description at /api/v1/openapi.json.",
+	},
+	RequestTooLarge: {
+		Title: "The request is too large", Class: Permanent,
+		Why:    "A body is read up to a limit: 16 MiB for the files of a plan, 1 MiB for anything else.",
+		Remedy: "Send less. `reconciler plan` sends all .yaml and .yml files of the working copy but those in node_modules and vendor: move large ones that are not needed out of it.",
 	},
 	NotFound: {
 		Title: "There is no such page", Class: Permanent,

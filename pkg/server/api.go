@@ -15,8 +15,8 @@ import (
 type body[T any] struct{ Body T }
 
 // operation registers one operation of the API: method and path ("GET /runs/{id}"), the scope that it needs, what it
-// does, and the function that does it.
-func operation[I, O any](api huma.API, route string, scope auth.Scope, summary string, do func(context.Context, *I) (O, error)) {
+// does, and the function that does it. more changes what is the same for most operations.
+func operation[I, O any](api huma.API, route string, scope auth.Scope, summary string, do func(context.Context, *I) (O, error), more ...func(*huma.Operation)) {
 	method, path, _ := strings.Cut(route, " ")
 	op := huma.Operation{
 		OperationID: operationID(method, path), Method: method, Path: "/api/v1" + path, Summary: summary,
@@ -25,6 +25,9 @@ func operation[I, O any](api huma.API, route string, scope auth.Scope, summary s
 	}
 	if method == http.MethodPost {
 		op.DefaultStatus = http.StatusOK
+	}
+	for _, change := range more {
+		change(&op)
 	}
 	huma.Register(api, op, func(ctx context.Context, in *I) (*body[O], error) {
 		if p := principal(ctx); !p.May(scope) {

@@ -58,7 +58,7 @@ func (s *Server) plansAPI(api huma.API) {
 	operation(api, "POST /plan", auth.Read, "Plan files that are not in Git yet; nothing is stored",
 		func(ctx context.Context, in *previewInput) ([]status.Outcome, error) {
 			return s.Reconciler.Preview(ctx, in.Body.Repository, in.Body.Environment, reconcile.Tree(files(in.Body.Files)), in.Body.Whole)
-		})
+		}, func(op *huma.Operation) { op.MaxBodyBytes, op.BodyReadTimeout = planBodyLimit, planReadTimeout })
 	operation(api, "GET /revisions/{owner}/{name}/{commit}", auth.Read, "What became of a commit", s.getRevision)
 }
 

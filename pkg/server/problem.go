@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -39,7 +40,7 @@ var statuses = map[fault.Code]int{
 	fault.AppUnknown: http.StatusNotFound, fault.PlanUnknown: http.StatusNotFound, fault.ReleaseUnknown: http.StatusNotFound,
 	fault.RunUnknown: http.StatusNotFound, fault.RepositoryUnknown: http.StatusNotFound, fault.EnvironmentUnknown: http.StatusNotFound,
 	fault.JobNotFound: http.StatusNotFound, fault.PlanNotWaiting: http.StatusConflict, fault.NothingToUndo: http.StatusConflict,
-	fault.Internal: http.StatusInternalServerError,
+	fault.RequestTooLarge: http.StatusRequestEntityTooLarge, fault.Internal: http.StatusInternalServerError,
 }
 
 // classStatuses are the HTTP statuses of all other codes.
@@ -74,10 +75,16 @@ func problem(err error) *Problem {
 	return p
 }
 
+// useProblems makes huma's errors problems; huma has one place for all APIs of a process.
+var useProblems = sync.OnceFunc(func() { huma.NewError = humaProblem })
+
 // humaProblem gives errors that huma finds itself (bodies and parameters that are not valid) the form of ours.
 func humaProblem(status int, message string, errs ...error) huma.StatusError {
 	code := fault.RequestInvalid
-	if status >= http.StatusInternalServerError {
+	switch {
+	case status == http.StatusRequestEntityTooLarge:
+		code = fault.RequestTooLarge
+	case status >= http.StatusInternalServerError:
 		code = fault.Internal
 	}
 	p := &Problem{Type: code.Link(), Title: code.Entry().Title, Status: status, Detail: message, Code: code, Remedy: code.Entry().Remedy}

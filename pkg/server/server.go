@@ -50,8 +50,11 @@ type Server struct {
 }
 
 const (
-	// apiBodyLimit is the largest body of an API request, in bytes: a working copy's Score files and what they refer to.
-	apiBodyLimit = 16 << 20
+	// planBodyLimit is the largest body of a request for a plan, in bytes: a working copy's Score files and what they refer
+	// to. Other bodies are read up to huma's limit of 1 MiB.
+	planBodyLimit = 16 << 20
+	// planReadTimeout bounds the reading of such a body: slow lines take longer than huma's 5 s.
+	planReadTimeout = time.Minute
 	// checkTimeout bounds one question to a dependency.
 	checkTimeout = 2 * time.Second
 )
@@ -66,7 +69,7 @@ func (s *Server) Handler() http.Handler {
 	s.pages(mux)
 	api := http.NewServeMux()
 	s.api(humago.New(api, describe(s.Version)))
-	mux.Handle("/api/", s.guard(http.MaxBytesHandler(api, apiBodyLimit)))
+	mux.Handle("/api/", s.guard(api))
 	return otelhttp.NewHandler(headers(mux), "http", otelhttp.WithFilter(func(r *http.Request) bool {
 		return r.URL.Path != "/healthz" && r.URL.Path != "/readyz" && r.URL.Path != "/metrics"
 	}))
@@ -81,7 +84,7 @@ func Describe() ([]byte, error) {
 
 // describe is the head of the OpenAPI description.
 func describe(version string) huma.Config {
-	huma.NewError = humaProblem
+	useProblems()
 	c := huma.DefaultConfig("reconciler", version)
 	c.OpenAPIPath = "/api/v1/openapi"
 	c.DocsPath, c.SchemasPath = "", "/api/v1/schemas"
