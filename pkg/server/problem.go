@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 
@@ -88,12 +89,29 @@ func humaProblem(status int, message string, errs ...error) huma.StatusError {
 		code = fault.Internal
 	}
 	p := &Problem{Type: code.Link(), Title: code.Entry().Title, Status: status, Detail: message, Code: code, Remedy: code.Entry().Remedy}
+	if code == fault.Internal || len(errs) == 0 {
+		return p
+	}
 	for _, err := range errs {
-		if err != nil {
-			p.Faults = append(p.Faults, fault.New(code, "%s", err.Error()))
-		}
+		p.Faults = append(p.Faults, fault.New(code, "%s", reason(err)))
+	}
+	p.Detail = p.Faults[0].Message
+	if more := len(p.Faults) - 1; more > 0 {
+		p.Detail += fmt.Sprintf(", and %d more", more)
+	} else {
+		p.Faults = nil // the detail says it all
 	}
 	return p
+}
+
+// reason is what an error of huma says without the value that it is about, which may be a secret.
+func reason(err error) string {
+	if d, ok := errors.AsType[*huma.ErrorDetail](err); ok && d.Location != "" {
+		return d.Location + ": " + d.Message
+	} else if ok {
+		return d.Message
+	}
+	return err.Error()
 }
 
 // Fail writes a fault as a problem.

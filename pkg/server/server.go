@@ -86,6 +86,7 @@ func Describe() ([]byte, error) {
 func describe(version string) huma.Config {
 	useProblems()
 	c := huma.DefaultConfig("reconciler", version)
+	c.Formats = formats()
 	c.OpenAPIPath = "/api/v1/openapi"
 	c.DocsPath, c.SchemasPath = "", "/api/v1/schemas"
 	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
