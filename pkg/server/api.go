@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -32,6 +33,9 @@ func operation[I, O any](api huma.API, route string, scope auth.Scope, summary s
 	huma.Register(api, op, func(ctx context.Context, in *I) (*body[O], error) {
 		if p := principal(ctx); !p.May(scope) {
 			return nil, problem(fault.New(fault.Forbidden, "token %q lacks the scope %s", p.Name, scope))
+		}
+		if err := checkText("", reflect.ValueOf(in)); err != nil {
+			return nil, problem(err)
 		}
 		out, err := do(ctx, in)
 		if err != nil {

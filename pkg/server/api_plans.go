@@ -43,8 +43,8 @@ type previewInput struct {
 		Repository  string `json:"repository" doc:"The watched repository that the files belong to; an unknown one counts as new."`
 		Environment string `json:"environment"`
 		// Files are contents by path from the root of the repository.
-		Files map[string]string `json:"files"`
-		Whole bool              `json:"whole,omitempty" doc:"The files are all of the repository: what is missing would be removed."`
+		Files files `json:"files"`
+		Whole bool  `json:"whole,omitempty" doc:"The files are all of the repository: what is missing would be removed."`
 	}
 }
 
@@ -57,7 +57,7 @@ func (s *Server) plansAPI(api huma.API) {
 		})
 	operation(api, "POST /plan", auth.Read, "Plan files that are not in Git yet; nothing is stored",
 		func(ctx context.Context, in *previewInput) ([]status.Outcome, error) {
-			return s.Reconciler.Preview(ctx, in.Body.Repository, in.Body.Environment, reconcile.Tree(files(in.Body.Files)), in.Body.Whole)
+			return s.Reconciler.Preview(ctx, in.Body.Repository, in.Body.Environment, in.Body.Files, in.Body.Whole)
 		}, func(op *huma.Operation) { op.MaxBodyBytes, op.BodyReadTimeout = planBodyLimit, planReadTimeout })
 	operation(api, "GET /revisions/{owner}/{name}/{commit}", auth.Read, "What became of a commit", s.getRevision)
 }

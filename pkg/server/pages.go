@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -73,7 +74,11 @@ func (s *Server) pages(mux *http.ServeMux) {
 				http.Redirect(w, r, "/login?to="+template.URLQueryEscaper(r.URL.RequestURI()), http.StatusSeeOther)
 				return
 			}
-			content, err := data(context.WithValue(r.Context(), principalKey{}, who), r)
+			err = checkText("the address", reflect.ValueOf(r.URL.Path))
+			var content any
+			if err == nil {
+				content, err = data(context.WithValue(r.Context(), principalKey{}, who), r)
+			}
 			if err != nil {
 				s.show(w, all["problem"], problem(err).Status, view{Title: "Problem", User: who.Name, Data: problem(err)})
 				return
