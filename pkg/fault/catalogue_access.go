@@ -13,6 +13,7 @@ const (
 	CheckFailed     Code = "ORC-7009"
 	DemoFailed      Code = "ORC-7010"
 	RequestTooLarge Code = "ORC-7011"
+	MethodUnknown   Code = "ORC-7012"
 )
 
 var access = map[Code]Entry{
@@ -40,6 +41,11 @@ var access = map[Code]Entry{
 		Title: "The request is too large", Class: Permanent,
 		Why:    "A body is read up to a limit: 16 MiB for the files of a plan, 1 MiB for anything else.",
 		Remedy: "Send less. `reconciler plan` sends all .yaml and .yml files of the working copy but those in node_modules and vendor: move large ones that are not needed out of it.",
+	},
+	MethodUnknown: {
+		Title: "The method is not possible at this address", Class: Permanent,
+		Why:    "The address is right, but takes other methods than the one of the request, for example POST and not GET.",
+		Remedy: "Use a method that the answer's Allow header names.",
 	},
 	NotFound: {
 		Title: "There is no such page", Class: Permanent,

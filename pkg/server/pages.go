@@ -64,9 +64,8 @@ func diffLines(text string) []line {
 	return out
 }
 
-// pages registers the pages that people see in a browser.
-func (s *Server) pages(mux *http.ServeMux) {
-	all := templates()
+// pages registers the pages that people see in a browser, made of all templates.
+func (s *Server) pages(mux *http.ServeMux, all map[string]*template.Template) {
 	page := func(pattern, name string, data func(ctx context.Context, r *http.Request) (any, error)) {
 		mux.HandleFunc("GET "+pattern, func(w http.ResponseWriter, r *http.Request) {
 			who, err := s.who(r)

@@ -66,11 +66,19 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("POST /webhooks/{forge}", s.Webhooks)
 	mux.Handle("GET /metrics", s.guard(promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{})))
-	s.pages(mux)
+	pages := templates()
+	s.pages(mux, pages)
 	api := http.NewServeMux()
 	s.api(humago.New(api, describe(s.Version)))
-	mux.Handle("/api/", s.guard(api))
-	return otelhttp.NewHandler(headers(mux), "http", otelhttp.WithFilter(func(r *http.Request) bool {
+	mux.Handle("/api/", s.guard(orProblem(api, Fail)))
+	failed := func(w http.ResponseWriter, r *http.Request, status int, f *fault.Fault) {
+		if !strings.Contains(r.Header.Get("Accept"), "text/html") {
+			Fail(w, r, status, f)
+			return
+		}
+		s.show(w, pages["problem"], status, view{Title: "Problem", Data: problem(f)})
+	}
+	return otelhttp.NewHandler(headers(orProblem(mux, failed)), "http", otelhttp.WithFilter(func(r *http.Request) bool {
 		return r.URL.Path != "/healthz" && r.URL.Path != "/readyz" && r.URL.Path != "/metrics"
 	}))
 }
