@@ -149,7 +149,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 // who returns who makes a request: by token, or by a browser's session for reading only, so that no other site can make
 // a browser change something.
 func (s *Server) who(r *http.Request) (auth.Principal, error) {
-	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+	// The scheme's name is read in any case: RFC 9110, section 11.1.
+	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
 		return auth.Bearer(r.Context(), s.Pool, strings.TrimSpace(token))
 	}
 	cookie, err := r.Cookie(cookieName)
