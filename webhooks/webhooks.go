@@ -103,7 +103,8 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		f := fault.Of(err)[0]
 		if status >= http.StatusInternalServerError {
-			rc.Log.Error().Err(err).Str("forge", label).Msg("webhook not stored")
+			// The server gives every answer an id, which is all that it tells of such an error.
+			rc.Log.Error().Err(err).Str("forge", label).Str("request", w.Header().Get("X-Request-Id")).Msg("webhook not stored")
 		}
 		rc.Fail(w, r, status, f)
 		return

@@ -32,14 +32,14 @@ func operation[I, O any](api huma.API, route string, scope auth.Scope, summary s
 	}
 	huma.Register(api, op, func(ctx context.Context, in *I) (*body[O], error) {
 		if p := principal(ctx); !p.May(scope) {
-			return nil, problem(fault.New(fault.Forbidden, "token %q lacks the scope %s", p.Name, scope))
+			return nil, problem(ctx, fault.New(fault.Forbidden, "token %q lacks the scope %s", p.Name, scope))
 		}
 		if err := checkText("", reflect.ValueOf(in)); err != nil {
-			return nil, problem(err)
+			return nil, failure(ctx, err)
 		}
 		out, err := do(ctx, in)
 		if err != nil {
-			return nil, problem(err)
+			return nil, failure(ctx, err)
 		}
 		return &body[O]{out}, nil
 	})

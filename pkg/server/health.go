@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-
-	"github.com/innominatus/reconciler/pkg/fault"
 )
 
 // Check is the answer of one dependency.
@@ -35,7 +33,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 
 // checks asks all dependencies at once.
 func (s *Server) checks(ctx context.Context) []Check {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	bounded, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	names := slices.Sorted(maps.Keys(s.Checks))
 	out := make([]Check, len(names))
@@ -43,8 +41,8 @@ func (s *Server) checks(ctx context.Context) []Check {
 	for i, name := range names {
 		wait.Go(func() {
 			out[i] = Check{Name: name, OK: true}
-			if err := s.Checks[name](ctx); err != nil {
-				out[i] = Check{Name: name, Problem: s.Outbox.Redact(fault.Of(err)[0].Error())}
+			if err := s.Checks[name](bounded); err != nil {
+				out[i] = Check{Name: name, Problem: s.Outbox.Redact(failure(ctx, err).Error())}
 			}
 		})
 	}

@@ -79,7 +79,8 @@ func (s *Server) pages(mux *http.ServeMux, all map[string]*template.Template) {
 				content, err = data(context.WithValue(r.Context(), principalKey{}, who), r)
 			}
 			if err != nil {
-				s.show(w, all["problem"], problem(err).Status, view{Title: "Problem", User: who.Name, Data: problem(err)})
+				p := failure(r.Context(), err)
+				s.show(w, all["problem"], p.Status, view{Title: "Problem", User: who.Name, Data: p})
 				return
 			}
 			s.show(w, all[name], http.StatusOK, view{Title: name, User: who.Name, Data: content})

@@ -1,16 +1,17 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/innominatus/reconciler/pkg/fault"
-	"github.com/innominatus/reconciler/pkg/queue"
 )
 
 // Problem is an error as the API gives it: RFC 9457 with what a fault adds.
@@ -58,20 +59,19 @@ func statusOf(code fault.Code) int {
 }
 
 // problem turns an error into what the API answers.
-func problem(err error) *Problem {
-	if p, ok := errors.AsType[*Problem](err); ok {
-		return p
+func problem(ctx context.Context, err error) *Problem {
+	faults := slices.Clone(fault.Of(err))
+	for i, f := range faults {
+		if f.Code == fault.Internal {
+			faults[i] = hidden(ctx)
+		}
 	}
-	faults := fault.Of(err)
 	f := faults[0]
 	p := &Problem{
 		Type: f.Code.Link(), Title: f.Code.Entry().Title, Status: statusOf(f.Code), Detail: f.Message, Code: f.Code, Remedy: f.Advice(),
 	}
 	if len(faults) > 1 || f.Place != (fault.Place{}) {
 		p.Faults = faults
-	}
-	if errors.Is(err, queue.ErrLeaseLost) {
-		p.Status = http.StatusConflict
 	}
 	return p
 }
@@ -115,10 +115,14 @@ func reason(err error) string {
 }
 
 // Fail writes a fault as a problem.
-func Fail(w http.ResponseWriter, _ *http.Request, status int, f *fault.Fault) {
-	p := problem(f)
+func Fail(w http.ResponseWriter, r *http.Request, status int, f *fault.Fault) {
+	p := problem(r.Context(), f)
 	p.Status = status
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
+	p.write(w)
+}
+
+func (p *Problem) write(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", p.ContentType(""))
+	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // the client is gone if it fails
 }

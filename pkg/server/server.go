@@ -76,11 +76,11 @@ func (s *Server) Handler() http.Handler {
 			Fail(w, r, status, f)
 			return
 		}
-		s.show(w, pages["problem"], status, view{Title: "Problem", Data: problem(f)})
+		s.show(w, pages["problem"], status, view{Title: "Problem", Data: problem(r.Context(), f)})
 	}
-	return otelhttp.NewHandler(headers(orProblem(mux, failed)), "http", otelhttp.WithFilter(func(r *http.Request) bool {
+	return s.identify(otelhttp.NewHandler(headers(orProblem(mux, failed)), "http", otelhttp.WithFilter(func(r *http.Request) bool {
 		return r.URL.Path != "/healthz" && r.URL.Path != "/readyz" && r.URL.Path != "/metrics"
-	}))
+	})))
 }
 
 // Describe returns the OpenAPI 3.1 description of the API as JSON.
@@ -135,11 +135,11 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, err := s.who(r)
 		if err != nil {
-			f := fault.Of(err)[0]
-			if f.Code == fault.Unauthenticated {
+			p := failure(r.Context(), err)
+			if p.Code == fault.Unauthenticated {
 				w.Header().Set("WWW-Authenticate", `Bearer realm="reconciler"`)
 			}
-			Fail(w, r, statusOf(f.Code), f)
+			p.write(w)
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, p)))

@@ -32,8 +32,11 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// configured is the one repository of the configuration.
-const configured = "shop/app"
+const (
+	// configured is the one repository of the configuration.
+	configured = "shop/app"
+	hookSecret = "a shared secret"
+)
 
 // world is the HTTP side on a real database with one environment and one configured repository; no job runs.
 type world struct {
@@ -60,7 +63,7 @@ func newWorld(t testing.TB) *world {
 		Outbox: &status.Outbox{Pool: pool, Queue: q, Redact: redactor.Redact, Log: log},
 	}
 	hooks := &webhooks.Receiver{
-		Pool: pool, Hooks: map[string]webhooks.Hook{"gitea": {Kind: "gitea", Secret: []byte("s")}}, Fail: server.Fail, Tracer: tracer, Log: log,
+		Pool: pool, Hooks: map[string]webhooks.Hook{"gitea": {Kind: "gitea", Secret: []byte(hookSecret)}}, Fail: server.Fail, Tracer: tracer, Log: log,
 	}
 	hooks.Collectors()
 	w.Server = &server.Server{
