@@ -219,9 +219,10 @@ func (w *Watcher) Check(r *Repository) error {
 	switch {
 	case strings.Count(r.Name, "/") != 1 || strings.HasPrefix(r.Name, "/") || strings.HasSuffix(r.Name, "/"):
 		return bad("the name %q must be OWNER/NAME", r.Name)
-	case err != nil || u.Host == "" && u.Scheme != "file" && !strings.Contains(r.URL, "@"):
-		return bad("%q is not the URL of a Git repository", r.URL)
-	case u != nil && u.User != nil:
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		// Not shown: what cannot be read may hold credentials.
+		return bad("the URL of %s must begin with https:// or http:// and name a host", r.Name)
+	case u.User != nil:
 		return bad("the URL of %s must not hold credentials", r.Name)
 	case len(r.Branches) == 0:
 		return bad("repository %s follows no branch", r.Name)

@@ -480,6 +480,8 @@ func TestCheckRefusesWhatIsNotPossible(t *testing.T) {
 		"no owner": func(r *Repository) { r.Name = "b" }, "three parts": func(r *Repository) { r.Name = "a/b/c" },
 		"empty owner": func(r *Repository) { r.Name = "/b" }, "empty name": func(r *Repository) { r.Name = "a/" },
 		"no URL": func(r *Repository) { r.URL = "nonsense" }, "credentials": func(r *Repository) { r.URL = "https://u:p@git.example/a" },
+		"a file": func(r *Repository) { r.URL = "file:///etc" }, "ssh": func(r *Repository) { r.URL = "ssh://git.example/a" },
+		"ssh in short": func(r *Repository) { r.URL = "git@git.example:a/b" }, "no host": func(r *Repository) { r.URL = "https:///a" },
 		"no branch": func(r *Repository) { r.Branches = nil }, "nameless branch": func(r *Repository) { r.Branches = map[string][]string{"": {"x"}} },
 		"branch for nothing": func(r *Repository) { r.Branches = map[string][]string{"main": nil} },
 		"bad pattern":        func(r *Repository) { r.Paths = []string{"["} }, "unknown forge": func(r *Repository) { r.Forge = "x" },
