@@ -48,6 +48,8 @@ const (
 	BranchGone Code = "ORC-2103"
 	// MergeConflict: a pull request cannot be merged as it is.
 	MergeConflict Code = "ORC-2104"
+	// RepositoryConfigured: a repository of the configuration cannot be changed elsewhere.
+	RepositoryConfigured Code = "ORC-2105"
 )
 
 var git = map[Code]Entry{
@@ -165,5 +167,10 @@ var git = map[Code]Entry{
 		Title: "The pull request conflicts with its base branch", Class: Permanent,
 		Why:    "Both sides changed the same lines, so there is no merge to plan.",
 		Remedy: "Merge or rebase the base branch into the pull request and resolve the conflicts.",
+	},
+	RepositoryConfigured: {
+		Title: "The repository stands in the configuration", Class: Refused,
+		Why:    "Repositories of the configuration file are watched as it says: what is changed elsewhere would come back with the next start.",
+		Remedy: "Change or remove it below `repositories` in the server's configuration file, and start the server again.",
 	},
 }

@@ -93,10 +93,12 @@ const (
 	repositoryColumns = `name, url, forge, branches, paths, poll_seconds, origin, removed_at, polled_at, fault, failing_since`
 	sqlRepositories   = `SELECT ` + repositoryColumns + ` FROM repositories WHERE removed_at IS NULL ORDER BY name`
 	sqlRepository     = `SELECT ` + repositoryColumns + ` FROM repositories WHERE name = $1`
-	sqlPutRepository  = `INSERT INTO repositories AS r (name, url, forge, branches, paths, poll_seconds, origin) VALUES ($1, $2, $3, $4, $5, $6, $7)
+	// What the configuration holds gives way only to the configuration: it would come back with the next start.
+	sqlPutRepository = `INSERT INTO repositories AS r (name, url, forge, branches, paths, poll_seconds, origin) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (name) DO UPDATE SET url = $2, forge = $3, branches = $4, paths = $5, poll_seconds = $6, origin = $7, removed_at = NULL
-WHERE (r.url, r.forge, r.branches, r.paths, r.poll_seconds, r.origin, r.removed_at) IS DISTINCT FROM ($2, $3, $4::jsonb, $5::text[], $6::integer, $7, NULL::timestamptz)`
-	sqlDropRepository = `UPDATE repositories SET removed_at = now() WHERE name = $1 AND removed_at IS NULL`
+WHERE (r.url, r.forge, r.branches, r.paths, r.poll_seconds, r.origin, r.removed_at) IS DISTINCT FROM ($2, $3, $4::jsonb, $5::text[], $6::integer, $7, NULL::timestamptz)
+  AND (excluded.origin = 'configuration' OR r.origin <> 'configuration' OR r.removed_at IS NOT NULL)`
+	sqlDropRepository = `UPDATE repositories SET removed_at = now() WHERE name = $1 AND removed_at IS NULL AND origin = $2`
 	sqlLooked         = `UPDATE repositories SET polled_at = now(), fault = $2,
 failing_since = CASE WHEN $2::jsonb IS NULL THEN NULL ELSE coalesce(failing_since, now()) END WHERE name = $1`
 
@@ -147,7 +149,35 @@ func put(ctx context.Context, tx pgx.Tx, r Repository) (bool, error) {
 		return false, fmt.Errorf("write branches: %w", err)
 	}
 	tag, err := tx.Exec(ctx, sqlPutRepository, r.Name, r.URL, r.Forge, branches, r.Paths, r.PollSeconds, r.Origin)
-	return tag.RowsAffected() > 0, wrap("store repository "+r.Name, err)
+	if err != nil || tag.RowsAffected() > 0 {
+		return err == nil, wrap("store repository "+r.Name, err)
+	}
+	stored, err := Get(ctx, tx, r.Name)
+	if err == nil && stored.Origin != r.Origin {
+		err = configured(r.Name)
+	}
+	return false, err
+}
+
+// drop stops watching a repository that has an origin.
+func drop(ctx context.Context, tx pgx.Tx, name string, origin Origin) error {
+	tag, err := tx.Exec(ctx, sqlDropRepository, name, origin)
+	if err != nil || tag.RowsAffected() > 0 {
+		return wrap("drop repository", err)
+	}
+	stored, err := Get(ctx, tx, name)
+	switch {
+	case err != nil:
+		return err
+	case stored.RemovedAt != nil:
+		return fault.New(fault.RepositoryUnknown, "repository %q is not watched", name)
+	default:
+		return configured(name)
+	}
+}
+
+func configured(name string) error {
+	return fault.New(fault.RepositoryConfigured, "repository %s stands in the server's configuration, which alone changes it", name)
 }
 
 // Refs returns the branches of a repository that are followed.

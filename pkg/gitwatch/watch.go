@@ -87,7 +87,7 @@ type jobArgs struct {
 	Trace trace.Parent `json:"trace,omitempty"`
 }
 
-// Put adds or changes a repository and looks at it at once.
+// Put adds or changes a repository and looks at it at once. What the configuration holds only the configuration changes.
 func (w *Watcher) Put(ctx context.Context, tx pgx.Tx, r Repository) error {
 	changed, err := put(ctx, tx, r)
 	if err != nil || !changed {
@@ -115,7 +115,7 @@ func (w *Watcher) Configure(ctx context.Context, tx pgx.Tx, list []Repository) e
 	}
 	for _, r := range known {
 		if r.Origin == Configuration && !wanted[r.Name] {
-			if err := w.Drop(ctx, tx, r.Name); err != nil {
+			if err := drop(ctx, tx, r.Name, Configuration); err != nil {
 				return err
 			}
 		}
@@ -123,13 +123,9 @@ func (w *Watcher) Configure(ctx context.Context, tx pgx.Tx, list []Repository) e
 	return nil
 }
 
-// Drop stops watching a repository. Its applications stay as they are.
+// Drop stops watching a repository that was added through the API. Its applications stay as they are.
 func (w *Watcher) Drop(ctx context.Context, tx pgx.Tx, name string) error {
-	tag, err := tx.Exec(ctx, sqlDropRepository, name)
-	if err == nil && tag.RowsAffected() == 0 {
-		return fault.New(fault.RepositoryUnknown, "repository %q is not watched", name)
-	}
-	return wrap("drop repository", err)
+	return drop(ctx, tx, name, API)
 }
 
 const sqlNextLook = `UPDATE repositories SET looks = looks + 1 WHERE name = $1 AND removed_at IS NULL RETURNING looks`

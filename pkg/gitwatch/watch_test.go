@@ -464,6 +464,42 @@ func TestConfigureOwnsOnlyWhatIsConfigured(t *testing.T) {
 	})
 }
 
+func TestOnlyTheConfigurationChangesWhatItHolds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.tx(func(tx pgx.Tx) error {
+		r := w.repository()
+		r.Origin = Configuration
+		if err := w.watcher.Configure(t.Context(), tx, []Repository{r}); err != nil {
+			return err
+		}
+		refused := func(act string, err error) {
+			if f, ok := fault.As(err); !ok || f.Code != fault.RepositoryConfigured {
+				t.Errorf("%s gives %v", act, err)
+			}
+		}
+		r.Origin, r.URL = API, "https://git.example/other"
+		refused("put", w.watcher.Put(t.Context(), tx, r))
+		refused("drop", w.watcher.Drop(t.Context(), tx, r.Name))
+		if got, err := Get(t.Context(), tx, r.Name); err != nil || got.URL != w.repo.URL || got.Origin != Configuration || got.RemovedAt != nil {
+			t.Errorf("it is %+v, %v", got, err)
+		}
+		// Once the configuration does not hold it any more, anybody may add it, and the configuration may take it back.
+		if err := w.watcher.Configure(t.Context(), tx, nil); err != nil {
+			return err
+		}
+		if err := w.watcher.Put(t.Context(), tx, r); err != nil {
+			return err
+		}
+		r.Origin = Configuration
+		if err := w.watcher.Configure(t.Context(), tx, []Repository{r}); err != nil {
+			return err
+		}
+		refused("drop", w.watcher.Drop(t.Context(), tx, r.Name))
+		return nil
+	})
+}
+
 func TestCheckRefusesWhatIsNotPossible(t *testing.T) {
 	t.Parallel()
 	w := &Watcher{DefaultPaths: []string{"**/score.yaml"}, Forge: func(name string) (forge.Forge, error) {
