@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/pprof"
@@ -19,12 +20,17 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace"
 )
 
+// durations gives durations in logs their unit ("118.7ms"); zerolog has one place for all loggers of a process, and writes
+// milliseconds without a unit by itself.
+var durations = sync.OnceFunc(func() { zerolog.DurationFieldFormat = zerolog.DurationFormatString })
+
 // Logger returns a logger that writes lines of JSON, or of text for people, to w. Each line is one write.
 func Logger(w io.Writer, format, level string) (zerolog.Logger, error) {
 	parsed, err := zerolog.ParseLevel(level)
 	if err != nil {
 		return zerolog.Nop(), fmt.Errorf("log level %q: %w", level, err)
 	}
+	durations()
 	if format == "console" || format == "" && isTerminal() {
 		w = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: !isTerminal()}
 	}
