@@ -86,6 +86,15 @@ func TestEveryOperationNeedsATokenWithItsScope(t *testing.T) {
 	}
 }
 
+// Whoever may not do something does not learn either what it takes, and makes nobody read its body.
+func TestScopesAreLookedAtBeforeBodies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, body := range []string{"", "{}", "not json", strings.Repeat("x", 1<<20)} {
+		w.refused(w.send(http.MethodPost, "/api/v1/tokens", auth.Deploy, body), http.StatusForbidden, fault.Forbidden)
+	}
+}
+
 func TestTheWordBearerIsReadInAnyCase(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/innominatus/reconciler/pkg/auth"
 	"github.com/innominatus/reconciler/pkg/fault"
@@ -30,10 +31,8 @@ func operation[I, O any](api huma.API, route string, scope auth.Scope, summary s
 	for _, change := range more {
 		change(&op)
 	}
+	op.Middlewares = huma.Middlewares{only(scope)}
 	huma.Register(api, op, func(ctx context.Context, in *I) (*body[O], error) {
-		if p := principal(ctx); !p.May(scope) {
-			return nil, problem(ctx, fault.New(fault.Forbidden, "token %q lacks the scope %s", p.Name, scope))
-		}
 		if err := checkText("", reflect.ValueOf(in)); err != nil {
 			return nil, failure(ctx, err)
 		}
@@ -43,6 +42,18 @@ func operation[I, O any](api huma.API, route string, scope auth.Scope, summary s
 		}
 		return &body[O]{out}, nil
 	})
+}
+
+// only lets those through who have a scope, before anything is read of what they ask for.
+func only(scope auth.Scope) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		if p := principal(ctx.Context()); !p.May(scope) {
+			r, w := humago.Unwrap(ctx)
+			Fail(w, r, http.StatusForbidden, fault.New(fault.Forbidden, "token %q lacks the scope %s", p.Name, scope))
+			return
+		}
+		next(ctx)
+	}
 }
 
 // operationID is the method and the words of the path, for example get-runs-id.
