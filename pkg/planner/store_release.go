@@ -39,9 +39,9 @@ const (
 WHERE id = $1 RETURNING generation`
 	sqlInsertRelease = `INSERT INTO releases (application, generation, digest, content, hidden, plan, commit, cause, of)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
-	sqlRelease       = `SELECT content, hidden FROM releases WHERE application = $1 AND generation = $2`
-	sqlRecord        = `SELECT ` + recordColumns + ` FROM releases WHERE application = $1 AND generation = $2`
-	sqlRecords       = `SELECT ` + recordColumns + ` FROM releases WHERE application = $1 ORDER BY generation DESC LIMIT $2`
+	sqlRelease = `SELECT content, hidden FROM releases WHERE application = $1 AND generation = $2`
+	sqlRecord  = `SELECT ` + recordColumns + ` FROM releases WHERE application = $1 AND generation = $2`
+	sqlRecords = `SELECT ` + recordColumns + ` FROM releases WHERE application = $1 ORDER BY generation DESC LIMIT $2`
 	// Not across a removal: what was removed on purpose does not come back by itself.
 	sqlLastGood = `SELECT max(generation) FROM releases WHERE application = $1 AND generation = ANY($2) AND generation < $3 AND generation >
 (SELECT coalesce(max(generation), 0) FROM releases WHERE application = $1 AND generation < $3 AND digest = '')`
