@@ -280,3 +280,22 @@ func checkLoaded(t *testing.T, workloads []*score.Workload, faults fault.List) {
 		w.ResourceOrder()
 	}
 }
+
+func TestTheLaterOfTwoMountsIsTheFault(t *testing.T) {
+	t.Parallel()
+	file := in("volumes:\n  /dd: {source: \"${resources.data}\"}\nfiles:\n  /dd/: {content: x}\n  /aa/: {content: x}\n  /aa: {content: x}")
+	_, faults := score.Load(score.Source{Name: "score.yaml", Data: []byte(file)},
+		score.Source{Name: "score.production.yaml", Data: []byte("containers:\n  main:\n    files:\n      /dd//: {content: y}\n")})
+	var got []string
+	for _, f := range faults {
+		got = append(got, f.Error())
+	}
+	want := []string{
+		`score.production.yaml:4:7: the file target "/dd//" of the container main is taken in score.yaml:13 already [ORC-1105]`,
+		`score.yaml:15:7: the file target "/dd/" of the container main is taken in line 13 already [ORC-1105]`,
+		`score.yaml:17:7: the file target "/aa" of the container main is taken in line 16 already [ORC-1105]`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

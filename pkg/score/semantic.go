@@ -1,6 +1,8 @@
 package score
 
 import (
+	"cmp"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -57,31 +59,59 @@ func chain(circle []string) string {
 	return strings.Join(circle, " → ")
 }
 
-// mounts looks at the targets and contents of a container's files and volumes.
+// mount is a file or a volume of a container, by its target.
+type mount struct {
+	Entry
+	kind string
+}
+
+// mounts looks at the targets and contents of a container's files and volumes, in the order in which they are written.
 func (v *validator) mounts(c Entry) {
 	seen := map[string]fault.Place{}
-	for _, kind := range []string{"files", "volumes"} {
-		one := strings.TrimSuffix(kind, "s")
-		for _, m := range mounts(c.Value.Get(kind)) {
-			if m.Value.Kind != Map {
-				continue
-			}
-			if m.Key == "" {
-				v.fail(fault.ScoreTarget, m.Place, "a %s of the container %s has no target", one, clip(c.Key))
-				continue
-			}
-			target := path.Clean(m.Key)
-			if first, found := seen[target]; found {
-				v.fail(fault.ScoreTarget, m.Place, "the %s target %q of the container %s is taken in line %d already",
-					one, clip(m.Key), clip(c.Key), first.Line)
-			} else {
-				seen[target] = m.Place
-			}
-			if b := m.Value.Get("binaryContent"); b != nil && b.Kind == String && !isBase64(b.Text) {
-				v.fail(fault.ScoreBase64, b.Place, "the binaryContent of %s is not base64", clip(m.Key))
-			}
+	for _, m := range v.written(c.Value) {
+		if m.Value.Kind != Map {
+			continue
+		}
+		if m.Key == "" {
+			v.fail(fault.ScoreTarget, m.Place, "a %s of the container %s has no target", m.kind, clip(c.Key))
+			continue
+		}
+		target := path.Clean(m.Key)
+		if first, found := seen[target]; found {
+			v.fail(fault.ScoreTarget, m.Place, "the %s target %q of the container %s is taken %s already",
+				m.kind, clip(m.Key), clip(c.Key), where(first, m.Place))
+		} else {
+			seen[target] = m.Place
+		}
+		if b := m.Value.Get("binaryContent"); b != nil && b.Kind == String && !isBase64(b.Text) {
+			v.fail(fault.ScoreBase64, b.Place, "the binaryContent of %s is not base64", clip(m.Key))
 		}
 	}
+}
+
+// written returns a container's files and volumes in the order of their places, those of overrides last.
+func (v *validator) written(container *Node) []mount {
+	var out []mount
+	for _, kind := range []string{"files", "volumes"} {
+		for _, e := range mounts(container.Get(kind)) {
+			out = append(out, mount{e, strings.TrimSuffix(kind, "s")})
+		}
+	}
+	file := func(m mount) int {
+		return slices.IndexFunc(v.sources, func(s *source) bool { return s.name == m.Place.File })
+	}
+	slices.SortStableFunc(out, func(a, b mount) int {
+		return cmp.Or(file(a)-file(b), a.Place.Line-b.Place.Line, a.Place.Column-b.Place.Column)
+	})
+	return out
+}
+
+// where says in which line something is, and of which file if it is another one.
+func where(p, from fault.Place) string {
+	if p.File != from.File {
+		return fmt.Sprintf("in %s:%d", p.File, p.Line)
+	}
+	return fmt.Sprintf("in line %d", p.Line)
 }
 
 func (v *validator) numbers(root *Node) {
