@@ -119,7 +119,7 @@ var score = map[Code]Entry{
 	ScoreKeyType: {
 		Title: "A key is not a string", Class: Permanent,
 		Why:    "JSON, and so Score, knows only strings as keys.",
-		Remedy: "Write a string.",
+		Remedy: "Write the key in quotes.",
 	},
 	ScoreType: {
 		Title: "The value is of the wrong kind", Class: Permanent,

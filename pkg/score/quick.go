@@ -166,7 +166,7 @@ func (q *quick) key() int {
 		if c != ':' || i == q.at || i+1 < q.end && q.text[i+1] != ' ' {
 			return -1
 		}
-		if kind, _ := resolvePlain(q.text[q.at:i]); kind == Null {
+		if kind, _ := resolvePlain(q.text[q.at:i]); kind != String {
 			return -1
 		}
 		return i

@@ -92,7 +92,8 @@ func isMerge(k *yaml.Node) bool {
 		k.Kind == yaml.ScalarNode && k.ShortTag() == "!!merge"
 }
 
-// key returns the text of a map's key.
+// key returns the text of a map's key. 1 and true are no strings, as little as null: the schema is one of JSON, and what
+// text they would be as keys (1 or 0x1, true or True) is for nobody to guess. Score's own tools refuse them, too.
 func (b *builder) key(k *yaml.Node, at fault.Place) (string, bool) {
 	if k.Kind == yaml.AliasNode && k.Alias != nil {
 		k = k.Alias
@@ -103,9 +104,15 @@ func (b *builder) key(k *yaml.Node, at fault.Place) (string, bool) {
 	if k.Kind == yaml.ScalarNode {
 		n := &Node{Place: at}
 		b.scalar(n, k)
-		if n.Kind != Null {
+		if n.Kind == String {
 			return k.Value, true
 		}
+		f := fault.New(fault.ScoreKeyType, "a key must be a string and is %s", n.Kind).At(at)
+		if n.Kind != Null && k.Style&yaml.TaggedStyle == 0 {
+			f.Do("Write it in quotes: \"%s\".", clip(k.Value))
+		}
+		b.add(f)
+		return "", false
 	}
 	b.add(fault.New(fault.ScoreKeyType, "a key must be a string").At(at))
 	return "", false
