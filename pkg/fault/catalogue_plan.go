@@ -31,6 +31,8 @@ const (
 	SecretInGit     Code = "ORC-4113"
 	// RenderAnnotation: an annotation that instructs the renderer has no effect.
 	RenderAnnotation Code = "ORC-4114"
+	// RenderProbeValue: a probe says something that Kubernetes does not take, or that can never succeed.
+	RenderProbeValue Code = "ORC-4115"
 
 	PlanUnknown     Code = "ORC-4201"
 	PlanNotWaiting  Code = "ORC-4202"
@@ -111,16 +113,16 @@ var plan = map[Code]Entry{
 	RenderKind: {
 		Title: "The workload's kind cannot be rendered", Class: Permanent,
 		Why:    "The annotation k8s.score.dev/kind knows Deployment and StatefulSet.",
-		Remedy: "Use one of the two, or remove the annotation.",
+		Remedy: "Write Deployment or StatefulSet, or remove the annotation: without it the workload is a Deployment.",
 	},
 	RenderName: {
 		Title: "Kubernetes refuses a name", Class: Permanent,
 		Why:    "The Score specification allows names that Kubernetes does not accept for the object that is made of them.",
-		Remedy: "Choose a name that fits both.",
+		Remedy: "Choose a name that Kubernetes accepts, too; the message says what it takes.",
 	},
 	RenderImage: {
-		Title: "A container has no image", Class: Permanent,
-		Why:    "The image \".\" means that it is supplied at deployment; with GitOps, the commit has to supply it.",
+		Title: "A container has no image that can be used", Class: Permanent,
+		Why:    "The image \".\" means that it is supplied at deployment; with GitOps, the commit has to supply it. A name with blanks in it names nothing.",
 		Remedy: "Write the image into the Score file, or into score.ENVIRONMENT.yaml beside it.",
 	},
 	ImagePolicy: {
@@ -177,6 +179,11 @@ var plan = map[Code]Entry{
 		Title: "An annotation has no effect", Class: Permanent,
 		Why:    "Annotations that begin with k8s.score.dev/ are instructions, and this one is not known or has nothing to act on.",
 		Remedy: "Correct or remove it; k8s.score.dev/kind and k8s.score.dev/service-name are known.",
+	},
+	RenderProbeValue: {
+		Title: "A probe is not possible", Class: Permanent,
+		Why:    "The Score specification allows values in probes that Kubernetes refuses or that no probe can be made with, such as an empty command.",
+		Remedy: "Correct the value as the message says.",
 	},
 	PlanUnknown: {
 		Title: "There is no such plan", Class: Permanent,

@@ -89,8 +89,7 @@ func (b *builder) params(r score.Resource, p *platform.Provisioner, id string) (
 		for _, e := range r.Params.Entries {
 			if !p.Allows(e.Key) {
 				b.bad(fault.ResourceParam, e.Place, "provisioner of resource %s has no param %q", r.Name, e.Key).
-					Suggest(fault.Nearest(e.Key, p.SupportedParams)).
-					Do("Its params are %s.", orNone(p.SupportedParams))
+					Suggest(fault.Nearest(e.Key, p.SupportedParams)).Do("%s", paramsOf(p))
 				continue
 			}
 			params[e.Key] = b.tree(e.Value)
@@ -263,9 +262,10 @@ func stateful(p *platform.Provisioner, manifests []map[string]any) bool {
 	})
 }
 
-func orNone(names []string) string {
-	if len(names) == 0 {
-		return "none"
+// paramsOf says what may be written instead of a param that is not known.
+func paramsOf(p *platform.Provisioner) string {
+	if len(p.SupportedParams) == 0 {
+		return fmt.Sprintf("Remove it: resources of type %s take no params.", p.Type)
 	}
-	return strings.Join(names, ", ")
+	return fmt.Sprintf("Its params are %s.", strings.Join(p.SupportedParams, ", "))
 }

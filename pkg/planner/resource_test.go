@@ -111,6 +111,18 @@ func TestRefusesAtThePlaceInTheScoreFile(t *testing.T) {
 	}
 }
 
+func TestSaysWhichParamsAProvisionerTakes(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]string{
+		"resources:\n  way: {type: route, params: {host: h, path: /, port: 80, »hots: x}}\nservice: {ports: {web: {port: 80}}}\n": "Its params are host, path, port.",
+		"resources:\n  db: {type: postgres, params: {»size: 1}}\n":                                                                "Remove it: resources of type postgres take no params.",
+	} {
+		if got := testWorld(t).refused(workload("shop", file)).Advice(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestPlaceholdersOfASourceFileAreToldInThatFile(t *testing.T) {
 	t.Parallel()
 	w := testWorld(t)

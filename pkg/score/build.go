@@ -137,7 +137,8 @@ func amounts(e *Entry) Amounts {
 	if e == nil {
 		return Amounts{}
 	}
-	return Amounts{CPU: e.Value.Get("cpu").text(), Memory: e.Value.Get("memory").text(), At: e.Place}
+	cpu, memory := e.Value.Get("cpu"), e.Value.Get("memory")
+	return Amounts{CPU: cpu.text(), Memory: memory.text(), CPUAt: cpu.place(), MemoryAt: memory.place(), At: e.Place}
 }
 
 func buildProbe(e *Entry) *Probe {
@@ -149,7 +150,8 @@ func buildProbe(e *Entry) *Probe {
 		p.HTTPGet = buildHTTPGet(get.Value, get.Place)
 	}
 	if exec := e.Value.entry("exec"); exec != nil {
-		p.Exec = &Exec{Command: textsOf(exec.Value.Get("command")), At: exec.Place}
+		command := exec.Value.Get("command")
+		p.Exec = &Exec{Command: textsOf(command), CommandAt: command.Place, At: exec.Place}
 	}
 	return p
 }
@@ -157,11 +159,13 @@ func buildProbe(e *Entry) *Probe {
 func buildHTTPGet(n *Node, at fault.Place) *HTTPGet {
 	out := &HTTPGet{
 		Host: n.Get("host").text(), Scheme: cmp.Or(n.Get("scheme").text(), "HTTP"), Path: n.Get("path").text(), At: at,
+		HostAt: n.Get("host").place(),
 	}
 	out.Port, _ = n.Get("port").integer()
 	if headers := n.Get("httpHeaders"); headers != nil {
 		for _, h := range headers.Items {
-			out.Headers = append(out.Headers, Header{Name: h.Get("name").text(), Value: h.Get("value").text(), At: h.Place})
+			name, value := h.Get("name"), h.Get("value")
+			out.Headers = append(out.Headers, Header{Name: name.text(), Value: value.text(), NameAt: name.Place, ValueAt: value.Place})
 		}
 	}
 	return out

@@ -98,8 +98,9 @@ type Before struct {
 
 // Amounts are quantities as they are written, "" when absent.
 type Amounts struct {
-	CPU, Memory string
-	At          fault.Place
+	CPU, Memory     string
+	CPUAt, MemoryAt fault.Place // of the values
+	At              fault.Place
 }
 
 // Probe has at least one of its fields.
@@ -115,18 +116,20 @@ type HTTPGet struct {
 	Port               int
 	Headers            []Header // in the order of the file
 	At                 fault.Place
+	HostAt             fault.Place // of the value
 }
 
 // Header is an HTTP header of a probe.
 type Header struct {
-	Name, Value string
-	At          fault.Place
+	Name, Value     string
+	NameAt, ValueAt fault.Place // of the values
 }
 
 // Exec is a probe by a command in the container.
 type Exec struct {
-	Command []string
-	At      fault.Place
+	Command   []string
+	CommandAt fault.Place // of the value
+	At        fault.Place
 }
 
 // Resource is an entry of resources: something that the platform provides.

@@ -61,16 +61,16 @@ func TestGivesTypedWorkloadsSortedByName(t *testing.T) {
 				{Target: "/var/cache/orders", Source: "${resources.cache-disk}", At: at(45, 7), SourceAt: at(46, 17)},
 				{Target: "/var/lib/orders", Source: "${resources.data}", Path: "/state/orders", At: at(41, 7), SourceAt: at(42, 17)},
 			},
-			Requests: score.Amounts{CPU: "250m", Memory: "64Mi", At: at(21, 7)},
-			Limits:   score.Amounts{CPU: "0.5", Memory: "256M", At: at(24, 7)},
+			Requests: score.Amounts{CPU: "250m", Memory: "64Mi", CPUAt: at(22, 14), MemoryAt: at(23, 17), At: at(21, 7)},
+			Limits:   score.Amounts{CPU: "0.5", Memory: "256M", CPUAt: at(25, 14), MemoryAt: at(26, 17), At: at(24, 7)},
 			Liveness: &score.Probe{
 				At:      at(47, 5),
 				HTTPGet: &score.HTTPGet{Scheme: "HTTP", Path: "/livez", Port: 8080, At: at(48, 7)},
-				Exec:    &score.Exec{Command: []string{"/bin/orders", "check", "http://localhost:8080/livez"}, At: at(51, 7)},
+				Exec:    &score.Exec{Command: []string{"/bin/orders", "check", "http://localhost:8080/livez"}, CommandAt: at(53, 9), At: at(51, 7)},
 			},
 			Readiness: &score.Probe{At: at(56, 5), HTTPGet: &score.HTTPGet{
-				Host: "127.0.0.1", Scheme: "HTTP", Path: "/readyz", Port: 8080, At: at(57, 7),
-				Headers: []score.Header{{Name: "X-Probe", Value: "readiness", At: at(63, 11)}},
+				Host: "127.0.0.1", Scheme: "HTTP", Path: "/readyz", Port: 8080, At: at(57, 7), HostAt: at(58, 15),
+				Headers: []score.Header{{Name: "X-Probe", Value: "readiness", NameAt: at(63, 17), ValueAt: at(64, 18)}},
 			}},
 		}, {
 			Name: "migrate", At: at(65, 3), Image: ".", ImageAt: at(66, 12),

@@ -119,5 +119,13 @@ func (n *Node) text() string {
 	return n.Text
 }
 
+// place returns where the node is, nowhere when it is absent.
+func (n *Node) place() fault.Place {
+	if n == nil {
+		return fault.Place{}
+	}
+	return n.Place
+}
+
 // isScalar says whether the node is neither a map nor a list.
 func (n *Node) isScalar() bool { return n.Kind < List }

@@ -36,8 +36,8 @@ func (r *renderer) files(c *score.Container) []corev1.VolumeMount {
 	var mounts []corev1.VolumeMount
 	for i := range c.Files {
 		f := &c.Files[i]
-		if !path.IsAbs(f.Target) || path.Clean(f.Target) != f.Target || f.Target == "/" || strings.Contains(f.Target, ":") {
-			r.bad(fault.RenderMount, f.At, "a file's target must be an absolute path without ., .. and colons, got %q", f.Target)
+		if !path.IsAbs(f.Target) || path.Clean(f.Target) != f.Target || f.Target == "/" || strings.ContainsFunc(f.Target, unfitForTarget) {
+			r.bad(fault.RenderMount, f.At, "a file's target must be an absolute path without ., .., colons and control characters, got %q", f.Target)
 			continue
 		}
 		if set.add(f) {

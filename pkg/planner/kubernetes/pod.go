@@ -6,10 +6,10 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/platform"
@@ -98,8 +98,9 @@ func (r *renderer) image(c *score.Container) {
 		r.bad(fault.RenderImage, c.ImageAt, "the image of container %s is to be supplied at deployment, and nothing supplies it", c.Name)
 		return
 	}
-	if strings.TrimSpace(c.Image) != c.Image {
-		r.bad(fault.RenderImage, c.ImageAt, "the image of container %s has white space around it: %q", c.Name, c.Image)
+	if strings.ContainsFunc(c.Image, unfitForImage) {
+		r.bad(fault.RenderImage, c.ImageAt, "the image of container %s has blanks or invisible characters in it: %q", c.Name, c.Image).
+			Do("Write the name of the image without them.")
 		return
 	}
 	name, digest, pinned := strings.Cut(c.Image, "@")
@@ -118,6 +119,9 @@ func (r *renderer) image(c *score.Container) {
 	}
 }
 
+// unfitForImage says that no image's name has the character: nothing could pull it, or people would read another name.
+func unfitForImage(c rune) bool { return unicode.IsSpace(c) || !unicode.IsGraphic(c) }
+
 func allows(pattern, name string) bool {
 	if below, ok := strings.CutSuffix(pattern, "/**"); ok {
 		return strings.HasPrefix(name, below+"/")
@@ -129,11 +133,10 @@ func allows(pattern, name string) bool {
 func set(b *bool) bool { return b != nil && *b }
 
 func (r *renderer) resources(c *score.Container) corev1.ResourceRequirements {
-	limits := platform.Resources{CPU: c.Limits.CPU, Memory: c.Limits.Memory}
-	requests := platform.Resources{CPU: c.Requests.CPU, Memory: c.Requests.Memory}
+	limits, requests := written(c.Limits), written(c.Requests)
 	out := corev1.ResourceRequirements{
-		Limits:   r.quantities(c, orDefault(limits, r.Defaults.Limits)),
-		Requests: r.quantities(c, orDefault(requests, r.Defaults.Requests)),
+		Limits:   r.quantities(c, limits, r.Defaults.Limits),
+		Requests: r.quantities(c, requests, r.Defaults.Requests),
 	}
 	for name, request := range out.Requests {
 		limit, limited := out.Limits[name]
@@ -141,12 +144,11 @@ func (r *renderer) resources(c *score.Container) corev1.ResourceRequirements {
 			continue
 		}
 		// A default must not contradict what the file says: it gives way.
-		said := map[corev1.ResourceName]string{corev1.ResourceCPU: requests.CPU, corev1.ResourceMemory: requests.Memory}
 		switch {
-		case said[name] == "":
+		case requests[name].text == "":
 			out.Requests[name] = limit
-		case r.limitSaid(c, name):
-			r.bad(fault.RenderResources, c.At, "container %s requests %s of %s, more than its limit of %s", c.Name, &request, name, &limit)
+		case limits[name].text != "":
+			r.bad(fault.RenderResources, requests[name].at, "container %s requests %s of %s, more than its limit of %s", c.Name, &request, name, &limit)
 		default:
 			out.Limits[name] = request
 		}
@@ -154,26 +156,29 @@ func (r *renderer) resources(c *score.Container) corev1.ResourceRequirements {
 	return out
 }
 
-func (r *renderer) limitSaid(c *score.Container, name corev1.ResourceName) bool {
-	if name == corev1.ResourceCPU {
-		return c.Limits.CPU != ""
-	}
-	return c.Limits.Memory != ""
+// amount is a quantity of a Score file, "" if it has none.
+type amount struct {
+	text string
+	at   fault.Place
 }
 
-func orDefault(own, otherwise platform.Resources) platform.Resources {
-	return platform.Resources{CPU: cmp.Or(own.CPU, otherwise.CPU), Memory: cmp.Or(own.Memory, otherwise.Memory)}
+func written(a score.Amounts) map[corev1.ResourceName]amount {
+	return map[corev1.ResourceName]amount{corev1.ResourceCPU: {a.CPU, a.CPUAt}, corev1.ResourceMemory: {a.Memory, a.MemoryAt}}
 }
 
-func (r *renderer) quantities(c *score.Container, from platform.Resources) corev1.ResourceList {
+func (r *renderer) quantities(c *score.Container, own map[corev1.ResourceName]amount, otherwise platform.Resources) corev1.ResourceList {
 	out := corev1.ResourceList{}
-	for name, text := range map[corev1.ResourceName]string{corev1.ResourceCPU: from.CPU, corev1.ResourceMemory: from.Memory} {
-		if text == "" {
+	for name, standard := range map[corev1.ResourceName]string{corev1.ResourceCPU: otherwise.CPU, corev1.ResourceMemory: otherwise.Memory} {
+		a := own[name]
+		if a.text == "" {
+			a = amount{standard, c.At}
+		}
+		if a.text == "" {
 			continue
 		}
-		q, err := resource.ParseQuantity(text)
+		q, err := resource.ParseQuantity(a.text)
 		if err != nil {
-			r.bad(fault.RenderResources, c.At, "%s %q of container %s is not a quantity that Kubernetes knows", name, text, c.Name)
+			r.bad(fault.RenderResources, a.at, "%s %q of container %s is not a quantity that Kubernetes knows", name, a.text, c.Name)
 		}
 		out[name] = q
 	}
@@ -181,28 +186,6 @@ func (r *renderer) quantities(c *score.Container, from platform.Resources) corev
 		return nil
 	}
 	return out
-}
-
-func (r *renderer) probe(p *score.Probe) *corev1.Probe {
-	if p == nil {
-		return nil
-	}
-	// Kubernetes takes one handler. Where both are given the specification's reference prefers exec, which needs no
-	// network.
-	if p.Exec != nil {
-		if p.HTTPGet != nil {
-			r.bad(fault.RenderProbe, p.At, "Kubernetes runs one check per probe: exec is used, httpGet is left out").Warn()
-		}
-		return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: p.Exec.Command}}}
-	}
-	get := &corev1.HTTPGetAction{
-		Path: p.HTTPGet.Path, Port: intstr.FromInt(p.HTTPGet.Port), Host: p.HTTPGet.Host,
-		Scheme: corev1.URIScheme(p.HTTPGet.Scheme),
-	}
-	for _, h := range p.HTTPGet.Headers {
-		get.HTTPHeaders = append(get.HTTPHeaders, corev1.HTTPHeader{Name: h.Name, Value: h.Value})
-	}
-	return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: get}}
 }
 
 func podSecurity(s platform.Security) *corev1.PodSecurityContext {

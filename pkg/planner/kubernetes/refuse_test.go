@@ -49,6 +49,9 @@ func refusals() []refusal {
 		{name: "variable with a name that is no ASCII", code: fault.RenderName, file: container("    variables:\n      größe: »x\n")},
 		{name: "no image", code: fault.RenderImage, file: headOf + "containers:\n  main:\n    image: ».\n"},
 		{name: "blank in front of the image", code: fault.RenderImage, file: headOf + "containers:\n  main:\n    image: »\" nginx:1\"\n"},
+		{name: "blank in the image", code: fault.RenderImage, file: headOf + "containers:\n  main:\n    image: »nginx :1\n"},
+		{name: "control character in the image", code: fault.RenderImage, file: headOf + "containers:\n  main:\n    image: »\"ng\\e[31minx\\n:1\"\n"},
+		{name: "invisible character in the image", code: fault.RenderImage, file: headOf + "containers:\n  main:\n    image: »\"nginx\\u202e:1\"\n"},
 		{name: "image from elsewhere", code: fault.ImagePolicy, file: headOf + "containers:\n  main:\n    image: »evil.example/nginx:1\n",
 			change: policy(platform.Images{Allow: []string{"ghcr.io/acme/**"}})},
 		{name: "image without digest", code: fault.ImagePolicy, file: headOf + "containers:\n  main:\n    image: »nginx:1\n",
@@ -64,6 +67,13 @@ func refusals() []refusal {
 		{name: "relative target of a file", code: fault.RenderMount, file: container("    files:\n      »etc/a: {content: x}\n")},
 		{name: "target of a file with ..", code: fault.RenderMount, file: container("    files:\n      »/etc/../a: {content: x}\n")},
 		{name: "target of a file with a colon", code: fault.RenderMount, file: container("    files:\n      »/etc/a:b: {content: x}\n")},
+		{name: "target of a file with a line break", code: fault.RenderMount, file: container("    files:\n      »\"/etc/a\\nb\": {content: x}\n")},
+		{name: "target of a volume with a line break", code: fault.RenderMount,
+			file: container("    volumes:\n      »\"/data\\n\": {source: \"${resources.data}\"}\n") + resources},
+		{name: "target of a volume with a colon", code: fault.RenderMount,
+			file: container("    volumes:\n      »/data:ro: {source: \"${resources.data}\"}\n") + resources},
+		{name: "volume path with a line break", code: fault.RenderMount,
+			file: container("    volumes:\n      »/data: {source: \"${resources.data}\", path: \"a\\nb\"}\n") + resources},
 		{name: "relative target of a volume", code: fault.RenderMount,
 			file: container("    volumes:\n      »data: {source: \"${resources.data}\"}\n") + resources},
 		{name: "volume at the root", code: fault.RenderMount, file: container("    volumes:\n      »/: {source: \"${resources.data}\"}\n") + resources},
@@ -78,8 +88,23 @@ func refusals() []refusal {
 			file: headOf + "service:\n  ports:\n    aa: {port: 80}\n    »bb: {port: 80, targetPort: 81}\ncontainers: {main: {image: nginx:1}}\n"},
 		{name: "two checks in a probe", code: fault.RenderProbe, warning: true,
 			file: container("    »livenessProbe: {exec: {command: [x]}, httpGet: {path: /, port: 80}}\n")},
+		{name: "probe without a command", code: fault.RenderProbeValue, file: container("    livenessProbe: {exec: {command: »[]}}\n")},
+		{name: "empty command beside httpGet", code: fault.RenderProbeValue,
+			file: container("    readinessProbe: {exec: {command: »[]}, httpGet: {path: /, port: 80}}\n")},
+		{name: "probe of a host with a blank", code: fault.RenderProbeValue,
+			file: container("    livenessProbe: {httpGet: {path: /, port: 80, host: »a b}}\n")},
+		{name: "probe of a host with a port", code: fault.RenderProbeValue,
+			file: container("    livenessProbe: {httpGet: {path: /, port: 80, host: »\"a:80\"}}\n")},
+		{name: "header name with an underscore", code: fault.RenderProbeValue,
+			file: container("    livenessProbe: {httpGet: {path: /, port: 80, httpHeaders: [{name: »A_B, value: x}]}}\n")},
+		{name: "header value with a line break", code: fault.RenderProbeValue,
+			file: container("    livenessProbe: {httpGet: {path: /, port: 80, httpHeaders: [{name: AB, value: »\"x\\ny\"}]}}\n")},
 		{name: "request above the limit", code: fault.RenderResources,
-			file: headOf + "containers:\n  »main:\n    image: nginx:1\n    resources: {limits: {cpu: 100m}, requests: {cpu: \"1\"}}\n"},
+			file: container("    resources: {limits: {cpu: 100m}, requests: {memory: 1G, cpu: »\"1\"}}\n")},
+		{name: "memory that is no quantity", code: fault.RenderResources, file: container("    resources: {limits: {cpu: 100m, memory: »1K}}\n")},
+		{name: "default that is no quantity", code: fault.RenderResources,
+			file:   headOf + "containers:\n  »main:\n    image: nginx:1\n",
+			change: func(in *kubernetes.Input) { in.Defaults.Limits.CPU = "much" }},
 		{name: "unknown secret in a file", code: fault.RenderSecret,
 			file: container("    files:\n      /a:\n        content: »a ${resources.vault.password}\n") + resources},
 		{name: "files too large", code: fault.RenderSize,
@@ -135,7 +160,7 @@ func TestRefusesWhatKubernetesWouldAtItsPlace(t *testing.T) {
 		})
 	}
 	for _, code := range fault.Codes() {
-		if code >= fault.RenderKind && code <= fault.RenderAnnotation && code != fault.SecretInGit && !told[code] {
+		if code >= fault.RenderKind && code <= fault.RenderProbeValue && code != fault.SecretInGit && !told[code] {
 			t.Errorf("%s (%s) has no test", code, code.Entry().Title)
 		}
 	}
@@ -187,6 +212,32 @@ func TestImagePolicyKnowsRegistriesTagsAndDigests(t *testing.T) {
 		in.Defaults.Images = c.policy
 		if _, faults := kubernetes.Render(in); (faults.Err() == nil) != c.ok {
 			t.Errorf("%s with %+v: %v", c.image, c.policy, faults)
+		}
+	}
+}
+
+func TestTakesTheHostsAndHeadersThatProbesCanUse(t *testing.T) {
+	t.Parallel()
+	for _, host := range []string{"localhost", "a.b-c.example.", "my_service.shops", "127.0.0.1", "::1", "fe80::1%eth0", "0"} {
+		text := headOf + "containers:\n  main:\n    image: a:1\n    livenessProbe:\n      httpGet: {path: /, port: 80, host: \"" + host +
+			"\", httpHeaders: [{name: X-Who, value: \"größe \\t1\"}]}\n"
+		if _, faults := kubernetes.Render(input(load(t, text))); faults != nil {
+			t.Errorf("%s: %v", host, faults)
+		}
+	}
+}
+
+func TestSaysWhatToWriteInstead(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ file, want string }{
+		"kind": {headOf + "  annotations: {k8s.score.dev/kind: Job}\ncontainers: {main: {image: a:1}}\n",
+			"Write Deployment or StatefulSet, or remove the annotation: without it the workload is a Deployment."},
+		"variable": {headOf + "containers: {main: {image: a:1, variables: {日本: x}}}\n",
+			"Choose a name that Kubernetes accepts, too; the message says what it takes."},
+	} {
+		_, faults := kubernetes.Render(input(load(t, c.file)))
+		if len(faults) != 1 || faults[0].Advice() != c.want {
+			t.Errorf("%s: %v: %q", name, faults, faults[0].Advice())
 		}
 	}
 }

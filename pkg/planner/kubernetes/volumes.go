@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,11 +23,11 @@ func (r *renderer) volumes(c *score.Container) []corev1.VolumeMount {
 	var mounts []corev1.VolumeMount
 	for _, v := range c.Volumes {
 		switch {
-		case !path.IsAbs(v.Target) || path.Clean(v.Target) == "/" || strings.Contains(v.Target, ":"):
-			r.bad(fault.RenderMount, v.At, "a volume's target must be an absolute path below / without a colon, got %q", v.Target)
+		case !path.IsAbs(v.Target) || path.Clean(v.Target) == "/" || strings.ContainsFunc(v.Target, unfitForTarget):
+			r.bad(fault.RenderMount, v.At, "a volume's target must be an absolute path below / without colons and control characters, got %q", v.Target)
 			continue
-		case path.IsAbs(v.Path) || slices.Contains(strings.Split(v.Path, "/"), ".."):
-			r.bad(fault.RenderMount, v.At, "the path inside a volume must be relative and without .., got %q", v.Path)
+		case path.IsAbs(v.Path) || slices.Contains(strings.Split(v.Path, "/"), "..") || strings.ContainsFunc(v.Path, unicode.IsControl):
+			r.bad(fault.RenderMount, v.At, "the path inside a volume must be relative and without .. and control characters, got %q", v.Path)
 			continue
 		}
 		resource, outputs, err := r.Volume(v.Source, v.SourceAt)
@@ -41,6 +42,9 @@ func (r *renderer) volumes(c *score.Container) []corev1.VolumeMount {
 	}
 	return mounts
 }
+
+// unfitForTarget says that no mount's path has the character: a colon separates paths for container runtimes.
+func unfitForTarget(c rune) bool { return c == ':' || unicode.IsControl(c) }
 
 func volumeName(resource string) string {
 	if name := "vol-" + resource; len(name) <= 63 {
