@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -247,8 +248,29 @@ func (b *builder) provisionFault(r score.Resource, err error) {
 		b.bad(fault.ResourceShape, at, "resource %s: %w", r.Name, err)
 		return
 	}
-	b.bad(fault.ResourceProvision, r.At, "resource %s: %w", r.Name, err)
+	at := r.At
+	if failed, ok := errors.AsType[*recipe.Error](err); ok {
+		if m := aboutParam.FindStringSubmatch(failed.Err.Error()); m != nil {
+			if n := r.Params.Get(m[1]); n != nil {
+				at = n.Place
+			}
+			err = failed.Err
+		}
+	}
+	f := b.bad(fault.ResourceProvision, at, "resource %s: %w", r.Name, err)
+	if m := ofTemplate.FindStringSubmatch(err.Error()); m != nil {
+		f.Message = fmt.Sprintf("resource %s: its provisioner fails in section %s, line %s, at %s: %s", r.Name, m[1], m[2], m[3], m[4])
+		f.Do("Look at the resource's params. If they are right, the platform team has to correct the provisioner.")
+	}
 }
+
+var (
+	// aboutParam is how a template's fail names the param that is wrong.
+	aboutParam = regexp.MustCompile(`^param (\S+) `)
+	// ofTemplate is how text/template names the section, line, column and expression in which a call is not possible; its
+	// error has them in its text alone.
+	ofTemplate = regexp.MustCompile(`(?s)^\w+: template: (\w+):(\d+):\d+: executing "\w+" at (<.*?>): (.*)$`)
+)
 
 // stateful says whether deleting a resource with these objects loses data.
 func stateful(p *platform.Provisioner, manifests []map[string]any) bool {

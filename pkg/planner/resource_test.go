@@ -39,6 +39,11 @@ const testProvisioners = `
   outputs: |
     {{ fail "nobody can have this" }}
   expected_outputs: [host]
+- uri: template://test/careless
+  type: careless
+  init: |
+    # a line
+    path: {{ trimPrefix "/" .Params.path }}
 - uri: template://test/promises
   type: promises
   outputs: "a: 1"
@@ -119,6 +124,37 @@ func TestSaysWhichParamsAProvisionerTakes(t *testing.T) {
 	} {
 		if got := testWorld(t).refused(workload("shop", file)).Advice(); got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestProvisionersSayWhatIsWrongWithAParamAtItsPlace(t *testing.T) {
+	t.Parallel()
+	const number = "the name or number of a port of "
+	for file, want := range map[string]string{
+		"»way: {type: route, params: {path: /, port: 80}}":                 "resource way: param host is missing: it is the host name that the route is for",
+		"»way: {type: route}":                                              "resource way: param host is missing: it is the host name that the route is for",
+		"way: {type: route, params: {host: »{a: b}, port: 80}}":            `resource way: param host must be a host name, got {"a":"b"}`,
+		"way: {type: route, params: {host: »7, port: 80}}":                 "resource way: param host must be a host name, got 7",
+		"way: {type: route, params: {host: »a b, port: 80}}":               `resource way: param host must be a host name, got "a b"`,
+		"way: {type: route, params: {host: a, path: »7, port: 80}}":        "resource way: param path must be a text that begins with /, got 7",
+		"way: {type: route, params: {host: a, path: »false, port: 80}}":    "resource way: param path must be a text that begins with /, got false",
+		"way: {type: route, params: {host: a, path: »x, port: 80}}":        `resource way: param path must be a text that begins with /, got "x"`,
+		"»way: {type: route, params: {host: a}}":                           "resource way: param port is missing: it is " + number + "the workload's service",
+		"way: {type: route, params: {host: a, port: »81}}":                 "resource way: param port must be " + number + "the workload's service, got 81",
+		"way: {type: route, params: {host: a, port: »[80]}}":               "resource way: param port must be " + number + "the workload's service, got [80]",
+		"»api: {type: service-port, params: {port: 80}}":                   "resource api: param workload is missing: it is the name of another workload of this environment",
+		"api: {type: service-port, params: {workload: »{a: b}, port: 80}}": `resource api: param workload must be a workload of this environment with a service, got {"a":"b"}`,
+		"»api: {type: service-port, params: {workload: shop}}":             "resource api: param port is missing: it is " + number + "that workload's service",
+		"api: {type: service-port, params: {workload: shop, port: »grpc}}": "resource api: param port must be " + number + `the service of shop, got "grpc"`,
+		"topic: {type: kafka-topic, params: {partitions: »many}}":          `resource topic: param partitions must be a whole number above 0, got "many"`,
+		"topic: {type: kafka-topic, params: {partitions: »0}}":             "resource topic: param partitions must be a whole number above 0, got 0",
+		"»bb: {type: broken}":                                              "resource bb: outputs: nobody can have this",
+		"»cc: {type: careless, params: {path: 7}}":                         "resource cc: its provisioner fails in section init, line 2, at <.Params.path>: wrong type for value; expected string; got int",
+	} {
+		f := testWorld(t).refused(workload("shop", "service: {ports: {web: {port: 80}}}\nresources:\n  "+file+"\n"))
+		if f.Code != fault.ResourceProvision || f.Message != want {
+			t.Errorf("%s:\n got %s\nwant %s", file, f.Message, want)
 		}
 	}
 }
