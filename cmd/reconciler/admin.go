@@ -163,8 +163,8 @@ func newVersion() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(c.OutOrStdout(), "server", status.Version)
-			return err
+			say(c.OutOrStdout(), "server %s", status.Version)
+			return nil
 		},
 	}
 	c.Flags().BoolVar(&remote, "remote", false, "ask the server for its version, too")
@@ -188,10 +188,10 @@ func newDoctor() *cobra.Command {
 			var faults fault.List
 			for _, f := range diagnose(c.Context(), file, &flags) {
 				if f.err == nil {
-					fmt.Fprintf(c.OutOrStdout(), "ok    %s%s\n", f.what, f.note)
+					say(c.OutOrStdout(), "ok    %s%s", f.what, f.note)
 					continue
 				}
-				fmt.Fprintf(c.OutOrStdout(), "FAIL  %s\n", f.what)
+				say(c.OutOrStdout(), "FAIL  %s", f.what)
 				faults = append(faults, fault.Of(f.err)...)
 			}
 			return faults.Err()

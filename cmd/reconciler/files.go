@@ -117,7 +117,7 @@ func newFix() *cobra.Command {
 				fixed, changes, faults := score.Fix(src)
 				all = append(all, faults...)
 				for _, change := range changes {
-					fmt.Fprintf(c.ErrOrStderr(), "%s: %s\n", change.At, fault.Plain(change.Text))
+					say(c.ErrOrStderr(), "%s: %s", change.At, change.Text)
 				}
 				switch {
 				case dry || name == "-":

@@ -134,14 +134,14 @@ func printOutcome(w io.Writer, o status.Outcome) {
 	if o.Plan != nil {
 		title += fmt.Sprintf("  plan %s  %s", o.Plan.ID, o.Plan.Summary)
 	}
-	fmt.Fprintln(w, fault.Plain(title))
+	say(w, "%s", title)
 	if len(o.Faults) > 0 {
 		fmt.Fprint(w, status.PlainFaults(o.Faults))
 	}
 	if o.Plan != nil {
-		fmt.Fprint(w, status.Words(o.Plan))
+		fmt.Fprint(w, status.Words(plain(o.Plan)))
 		for _, object := range o.Plan.Objects {
-			fmt.Fprintf(w, "  %s %s %s\n", object.Action, object.Kind, object.Name)
+			say(w, "  %s %s %s", object.Action, object.Kind, object.Name)
 		}
 	}
 	fmt.Fprintln(w)

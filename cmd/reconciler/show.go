@@ -58,8 +58,9 @@ func show[T any](use, short, path string, text func(io.Writer, T) error) *cobra.
 
 func newPlansShow() *cobra.Command {
 	return show("show PLAN", "Show what a plan changes", "/plans/%s", func(w io.Writer, p server.Plan) error {
-		fmt.Fprintf(w, "plan %s of %s in %s: %s\n", p.ID, p.Application, p.Environment, p.Plan.Summary)
-		_, err := fmt.Fprintf(w, "%s%s", status.Words(p.Plan), status.Objects(p.Plan))
+		say(w, "plan %s of %s in %s: %s", p.ID, p.Application, p.Environment, p.Plan.Summary)
+		shown := plain(p.Plan)
+		_, err := fmt.Fprintf(w, "%s%s", status.Words(shown), status.Objects(shown))
 		return err
 	})
 }
@@ -94,8 +95,8 @@ func act(use, short, path, said string) *cobra.Command {
 			if err := client.call(c.Context(), http.MethodPost, fmt.Sprintf(path, args[0]), nil, nil); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), said+"\n", args[0])
-			return err
+			say(c.OutOrStdout(), said, args[0])
+			return nil
 		},
 	}
 	flags.register(c)
@@ -152,7 +153,7 @@ func newRollback() *cobra.Command {
 	c := actOn("rollback APP", "Apply an earlier release again and hold the application", "rollback",
 		func(*cobra.Command) any { return map[string]any{"generation": generation, "confirm": confirm} },
 		func(w io.Writer, name string, run *apply.Run) {
-			fmt.Fprintf(w, "%s goes back as generation %d (run %d); it is on hold until `reconciler resume %s`\n", name, run.Generation, run.ID, name)
+			say(w, "%s goes back as generation %d (run %d); it is on hold until `reconciler resume %s`", name, run.Generation, run.ID, name)
 		})
 	c.Flags().Int64Var(&generation, "to", 0, "generation to go back to (default: the last one with other content that succeeded)")
 	c.Flags().StringVar(&confirm, "confirm", "", "id of the rollback's plan, where it deletes data")
@@ -163,7 +164,7 @@ func newHold() *cobra.Command {
 	var reason string
 	c := actOn("hold APP", "Stop automatic deployment of an application", "hold",
 		func(*cobra.Command) any { return map[string]string{"reason": reason} },
-		func(w io.Writer, name string, _ *apply.Run) { fmt.Fprintf(w, "%s is on hold: %s\n", name, reason) })
+		func(w io.Writer, name string, _ *apply.Run) { say(w, "%s is on hold: %s", name, reason) })
 	c.Flags().StringVar(&reason, "reason", "", "why, for everybody to read")
 	_ = c.MarkFlagRequired("reason") // the flag exists
 	return c
@@ -172,14 +173,14 @@ func newHold() *cobra.Command {
 func newResume() *cobra.Command {
 	return actOn("resume APP", "Lift a hold and deploy what the branch says", "resume", nothing,
 		func(w io.Writer, name string, _ *apply.Run) {
-			fmt.Fprintf(w, "%s is deployed from its branch again\n", name)
+			say(w, "%s is deployed from its branch again", name)
 		})
 }
 
 func newRetry() *cobra.Command {
 	return actOn("retry APP", "Try a failed release again", "retry", nothing,
 		func(w io.Writer, name string, run *apply.Run) {
-			fmt.Fprintf(w, "%s is tried again as generation %d (run %d)\n", name, run.Generation, run.ID)
+			say(w, "%s is tried again as generation %d (run %d)", name, run.Generation, run.ID)
 		})
 }
 
@@ -221,7 +222,7 @@ func logs(ctx context.Context, client *client, w io.Writer, id string, follow bo
 				break
 			}
 			for _, l := range lines {
-				fmt.Fprintf(w, "%s %s: %s\n", l.At.UTC().Format(time.TimeOnly), fault.Plain(l.Step), fault.Plain(l.Message))
+				say(w, "%s %s: %s", l.At.UTC().Format(time.TimeOnly), l.Step, l.Message)
 				after = l.ID
 			}
 		}
@@ -275,7 +276,7 @@ func watch(ctx context.Context, client *client, w io.Writer, path string) error 
 		}
 		now := fmt.Sprintf("%s in %s: %s, generation %d desired, %d applied", a.Name, a.Environment, a.State, a.Generation, a.Applied)
 		if now != last {
-			fmt.Fprintln(w, now)
+			say(w, "%s", now)
 			last = now
 		}
 		switch a.State {
