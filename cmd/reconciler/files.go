@@ -9,13 +9,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"github.com/innominatus/reconciler/pkg/fault"
-	"github.com/innominatus/reconciler/pkg/planner"
-	"github.com/innominatus/reconciler/pkg/platform"
 	"github.com/innominatus/reconciler/pkg/score"
-	"github.com/innominatus/reconciler/pkg/secret"
 )
 
 // localFileLimit is the largest Score file read from disk, in bytes; the reader itself refuses more than 1 MiB.
@@ -63,7 +59,7 @@ func newValidate() *cobra.Command {
 		Long: "Check Score files against the specification score.dev/v1b1, without a server. - reads standard input.",
 		RunE: func(c *cobra.Command, args []string) error {
 			var all fault.List
-			valid := 0
+			valid, names := 0, claims{}
 			for _, name := range args {
 				base, overrides, err := sources(c, name, environment)
 				if err != nil {
@@ -71,8 +67,15 @@ func newValidate() *cobra.Command {
 					continue
 				}
 				workloads, faults := score.Load(base, overrides...)
+				for _, w := range workloads {
+					if taken := names.claim(w); taken != nil {
+						faults = append(faults, taken)
+					} else {
+						valid++
+					}
+				}
+				faults.Sort()
 				all = append(all, faults...)
-				valid += len(workloads)
 			}
 			return report(c, format, all, quiet, fmt.Sprintf("%d valid", valid))
 		},
@@ -81,6 +84,25 @@ func newValidate() *cobra.Command {
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "print nothing when all is well")
 	format.register(c)
 	return c
+}
+
+// claims holds which workload has which name: in an environment a name is given once, and the server refuses a second.
+type claims map[string]*score.Workload
+
+// claim gives a workload its name, or says who has it. The same document may be named twice.
+func (c claims) claim(w *score.Workload) *fault.Fault {
+	first := c[w.Name]
+	if first == nil {
+		c[w.Name] = w
+		return nil
+	}
+	if filepath.Clean(first.File) == filepath.Clean(w.File) && first.Document == w.Document {
+		return nil
+	}
+	taken := fault.New(fault.NameTaken, "the name %q belongs to the workload at %s", w.Name, first.NameAt).At(w.NameAt).
+		Do("Choose another metadata.name for one of the two.")
+	w.Show(fault.List{taken})
+	return taken
 }
 
 // report prints faults and sets the exit code.
@@ -158,93 +180,6 @@ func replaceFile(name string, content []byte) error {
 		return fault.New(fault.FileUnreadable, "%w", err)
 	}
 	return nil
-}
-
-// localPlan is what a Score file becomes without a server.
-type localPlan struct {
-	platform    string
-	environment string
-}
-
-func (l *localPlan) register(c *cobra.Command) {
-	c.Flags().StringVar(&l.platform, "platform", "", "folder of a platform configuration (default: what is built in)")
-	c.Flags().StringVarP(&l.environment, "environment", "e", "", "environment of the platform configuration")
-}
-
-// build plans a Score file against nothing. Random values are the same for everybody, and no secret is real.
-func (l *localPlan) build(c *cobra.Command, name string) (*planner.Release, *platform.Platform, fault.List, error) {
-	files := platform.Files{"environments/local.yaml": "target: {directory: {path: local}}\n"}
-	environment := "local"
-	if l.platform != "" {
-		var err error
-		if files, err = platform.Read(os.DirFS(l.platform)); err != nil {
-			return nil, nil, nil, fault.New(fault.ConfigUnreadable, "%w", err)
-		}
-		environment = l.environment
-	}
-	p, faults := platform.Load(files)
-	if p == nil {
-		return nil, nil, nil, faults
-	}
-	if environment == "" {
-		return nil, nil, nil, fault.New(fault.UsageInvalid, "say which environment of %s is meant with -e", l.platform)
-	}
-	e, err := p.Environment(environment)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	base, overrides, err := sources(c, name, l.environment)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	workloads, found := score.Load(base, overrides...)
-	faults = append(faults, found...)
-	if faults.Err() != nil || len(workloads) == 0 {
-		return nil, nil, faults, nil
-	}
-	keys, err := secret.NewKeyring(make([]byte, secret.KeySize)) // values are examples, not secrets
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	release, found := planner.Build(planner.Input{
-		Workload: workloads[0], Environment: e, Platform: p, Secrets: keys,
-		Source: func(path string) ([]byte, error) { return os.ReadFile(filepath.FromSlash(path)) },
-	})
-	return release, p, append(faults, found...), nil
-}
-
-func newRender() *cobra.Command {
-	var local localPlan
-	c := &cobra.Command{
-		Use: "render FILE", Short: "Print the Kubernetes objects that a Score file becomes", Args: cobra.ExactArgs(1),
-		Long: "Print the Kubernetes objects that a Score file becomes, without a server. Generated names and passwords are examples.",
-		RunE: func(c *cobra.Command, args []string) error {
-			release, _, faults, err := local.build(c, args[0])
-			if err != nil {
-				return err
-			}
-			if err := fault.Print(c.ErrOrStderr(), faults); err != nil {
-				return err
-			}
-			if release == nil {
-				return exit(exitFailed)
-			}
-			for _, o := range release.Objects {
-				tree, err := release.Open(o)
-				if err != nil {
-					return err
-				}
-				text, err := yaml.Marshal(tree)
-				if err != nil {
-					return fmt.Errorf("write %s %s: %w", o.Kind, o.Name, err)
-				}
-				fmt.Fprintf(c.OutOrStdout(), "---\n%s", text)
-			}
-			return nil
-		},
-	}
-	local.register(c)
-	return c
 }
 
 // workingCopy reads the Score files below a folder with everything that planning may read.

@@ -35,7 +35,7 @@ func newPlan() *cobra.Command {
 		Use: "plan [PATH]", Short: "Show what a working copy would change, before it is committed", Args: cobra.MaximumNArgs(1),
 		Long: `Show what a working copy would change. PATH is the root of the working copy (default: .).
 
-With --offline, PATH is a Score file, and it is compared with nothing: everything is new.`,
+With --offline, PATH is a Score file, and its workloads are compared with nothing: everything is new.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			path := "."
 			if len(args) > 0 {
@@ -58,22 +58,28 @@ With --offline, PATH is a Score file, and it is compared with nothing: everythin
 	local.register(c)
 	format.register(c)
 	c.Flags().StringVar(&repository, "repository", "", "OWNER/NAME of the watched repository that the working copy belongs to")
-	c.Flags().BoolVar(&offline, "offline", false, "plan one Score file against nothing, without a server")
+	c.Flags().BoolVar(&offline, "offline", false, "plan the workloads of one Score file against nothing, without a server")
 	c.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 3 if something would change")
 	return c
 }
 
 func planOffline(c *cobra.Command, local *localPlan, path string) ([]status.Outcome, error) {
-	release, p, faults, err := local.build(c, path)
+	b, err := local.build(c, path)
 	if err != nil {
 		return nil, err
 	}
-	out := status.Outcome{Application: path, Environment: local.environment, Path: path, Faults: faults}
-	if release != nil {
-		out.Application = release.Workload
-		out.Plan = planner.NewPlan(release.Workload, local.environment, p.Digest, planner.Base{}, release)
+	var out []status.Outcome
+	if len(b.faults) > 0 {
+		out = append(out, status.Outcome{Application: path, Environment: local.environment, Path: path, Faults: b.faults})
 	}
-	return []status.Outcome{out}, nil
+	for _, p := range b.planned {
+		o := status.Outcome{Application: p.workload.Name, Environment: local.environment, Path: path, Faults: p.faults}
+		if p.release != nil {
+			o.Plan = planner.NewPlan(p.workload.Name, local.environment, b.platform.Digest, planner.Base{}, p.release)
+		}
+		out = append(out, o)
+	}
+	return out, nil
 }
 
 func planOnline(c *cobra.Command, flags *clientFlags, repository, environment, root string) ([]status.Outcome, error) {
