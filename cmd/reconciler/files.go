@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -166,17 +167,32 @@ func newFix() *cobra.Command {
 	return c
 }
 
-// replaceFile writes a file so that it is whole whatever happens.
+// replaceFile writes a file so that it is whole whatever happens. A symbolic link stays one: what it leads to is written.
 func replaceFile(name string, content []byte) error {
-	info, err := os.Stat(name)
+	err := func() error {
+		target, err := filepath.EvalSymlinks(name)
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(target)
+		if err != nil {
+			return err
+		}
+		temporary, err := os.CreateTemp(filepath.Dir(target), filepath.Base(target)+".reconciler-*")
+		if err != nil {
+			return err
+		}
+		_, err = temporary.Write(content)
+		err = errors.Join(err, temporary.Chmod(info.Mode().Perm()), temporary.Close())
+		if err == nil {
+			err = os.Rename(temporary.Name(), target)
+		}
+		if err != nil {
+			return errors.Join(err, os.Remove(temporary.Name()))
+		}
+		return nil
+	}()
 	if err != nil {
-		return fault.New(fault.FileUnreadable, "%w", err)
-	}
-	temporary := name + ".reconciler-new"
-	if err := os.WriteFile(temporary, content, info.Mode().Perm()); err != nil {
-		return fault.New(fault.FileUnreadable, "%w", err)
-	}
-	if err := os.Rename(temporary, name); err != nil {
 		return fault.New(fault.FileUnreadable, "%w", err)
 	}
 	return nil
