@@ -49,7 +49,9 @@ func withDatabase(ctx context.Context, file string, act func(*pgxpool.Pool) erro
 }
 
 func newToken() *cobra.Command {
-	c := &cobra.Command{Use: "token", Short: "Make, list and revoke tokens, on the server's machine"}
+	c := &cobra.Command{
+		Use: "token", Short: "Make, list and revoke tokens, on the server's machine", Args: noArguments, RunE: help, DisableFlagsInUseLine: true,
+	}
 	c.AddCommand(newTokenCreate(), newTokenList(), newTokenRevoke())
 	return c
 }
@@ -84,7 +86,7 @@ func newTokenList() *cobra.Command {
 	var file string
 	var format outputFlag
 	c := &cobra.Command{
-		Use: "list", Short: "List tokens, without their values", Args: cobra.NoArgs,
+		Use: "list", Short: "List tokens, without their values", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withDatabase(c.Context(), file, func(pool *pgxpool.Pool) error {
 				list, err := auth.Tokens(c.Context(), pool)
@@ -133,7 +135,7 @@ func newTokenRevoke() *cobra.Command {
 func newMigrate() *cobra.Command {
 	var file string
 	c := &cobra.Command{
-		Use: "migrate", Short: "Bring the database to the state that this version needs (serve does it too)", Args: cobra.NoArgs,
+		Use: "migrate", Short: "Bring the database to the state that this version needs (serve does it too)", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withDatabase(c.Context(), file, func(*pgxpool.Pool) error {
 				_, err := fmt.Fprintln(c.OutOrStdout(), "the database is up to date")
@@ -149,7 +151,7 @@ func newVersion() *cobra.Command {
 	var flags clientFlags
 	var remote bool
 	c := &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			fmt.Fprintln(c.OutOrStdout(), "reconciler", version)
 			if !remote {
@@ -183,7 +185,7 @@ func newDoctor() *cobra.Command {
 	var file string
 	var flags clientFlags
 	c := &cobra.Command{
-		Use: "doctor", Short: "Check the configuration, the database, the platform and the server, and say what to do", Args: cobra.NoArgs,
+		Use: "doctor", Short: "Check the configuration, the database, the platform and the server, and say what to do", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var faults fault.List
 			for _, f := range diagnose(c.Context(), file, &flags) {

@@ -14,7 +14,7 @@ func newDemo() *cobra.Command {
 	var dir string
 	var once bool
 	c := &cobra.Command{
-		Use: "demo", Short: "See it work: a Git server, a database, real pushes and a revert, all on this machine", Args: cobra.NoArgs,
+		Use: "demo", Short: "See it work: a Git server, a database, real pushes and a revert, all on this machine", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if dir == "" {
 				// The embedded Postgres must be able to reach it as another user.

@@ -14,7 +14,7 @@ import (
 func newDocs() *cobra.Command {
 	var openapi bool
 	c := &cobra.Command{
-		Use: "docs", Short: "Print the reference of all commands, or the API's description", Hidden: true, Args: cobra.NoArgs,
+		Use: "docs", Short: "Print the reference of all commands, or the API's description", Hidden: true, Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if openapi {
 				text, err := server.Describe()

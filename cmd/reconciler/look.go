@@ -23,7 +23,7 @@ func query[T any](use, short, path string, filters []string, table func([]T) [][
 	var format outputFlag
 	values := map[string]*string{}
 	c := &cobra.Command{
-		Use: use, Short: short, Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
+		Use: use, Short: short, Args: noArguments, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, err := flags.client()
 			if err != nil {

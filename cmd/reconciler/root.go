@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,9 +22,12 @@ what it will do, what it did and how to undo it.
 
 Exit codes: 0 done, 1 something is wrong or failed, 2 the command line is wrong, 3 there are changes
 (plan --detailed-exitcode), 4 the server cannot be reached, 130 interrupted.`,
-		Version:       version,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Version:               version,
+		SilenceUsage:          true,
+		SilenceErrors:         true,
+		DisableFlagsInUseLine: true,
+		// Without a check and a run of its own, the library tells about unknown commands in its own words.
+		Args: noArguments, RunE: help,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fault.New(fault.UsageInvalid, "%w", err).Do("`%s --help` explains it.", c.CommandPath())
@@ -42,23 +45,49 @@ Exit codes: 0 done, 1 something is wrong or failed, 2 the command line is wrong,
 	add("act", newRollback(), newHold(), newResume(), newRetry(), newCancel())
 	add("run", newServe(), newDemo(), newDoctor(), newToken(), newMigrate(), newVersion())
 	root.AddCommand(newDocs())
-	noArguments(root)
+	checkArguments(root)
 	return root
 }
 
-// noArguments turns the errors of argument checks into faults, for every command below.
-func noArguments(c *cobra.Command) {
+// noArguments is for commands that take none.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("takes no arguments, got %q", args[0])
+	}
+	return nil
+}
+
+// help is what commands do that only have others below them.
+func help(c *cobra.Command, _ []string) error { return c.Help() }
+
+// checkArguments turns the errors of argument checks into faults, for every command below. What stands where a command
+// with others below it takes nothing was meant to be one of those.
+func checkArguments(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
+			if len(args) > 0 && c.HasSubCommands() {
+				return unknownCommand(c, args[0])
+			}
 			if err := check(c, args); err != nil {
-				return fault.New(fault.UsageInvalid, "%w", err).Do("Usage: %s", c.UseLine())
+				return fault.New(fault.UsageInvalid, "`%s` %w", c.CommandPath(), err).Do("Usage: %s", c.UseLine())
 			}
 			return nil
 		}
 	}
 	for _, below := range c.Commands() {
-		noArguments(below)
+		checkArguments(below)
 	}
+}
+
+func unknownCommand(c *cobra.Command, word string) *fault.Fault {
+	var names []string
+	for _, below := range c.Commands() {
+		if below.IsAvailableCommand() {
+			names = append(append(names, below.Name()), below.Aliases...)
+		}
+	}
+	return fault.New(fault.UsageInvalid, "`%s` has no command %q", c.CommandPath(), word).Suggest(fault.Nearest(word, names)).
+		Do("`%s --help` lists the commands.", c.CommandPath())
 }
 
 // exitCode turns an error into an exit code and what is to be printed.
@@ -73,12 +102,10 @@ func exitCode(err error) (int, fault.List) {
 		return problemCode(p), problemFaults(p)
 	}
 	faults := fault.Of(err)
-	switch {
-	case strings.HasPrefix(err.Error(), "unknown command"):
-		return exitUsage, fault.List{fault.New(fault.UsageInvalid, "%w", err)}
-	case faults[0].Code == fault.UsageInvalid:
+	switch faults[0].Code {
+	case fault.UsageInvalid:
 		return exitUsage, faults
-	case faults[0].Code == fault.ServerAway || faults[0].Code == fault.DatabaseUnreachable:
+	case fault.ServerAway, fault.DatabaseUnreachable:
 		return exitUnavailable, faults
 	default:
 		return exitFailed, faults

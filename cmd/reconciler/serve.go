@@ -22,7 +22,7 @@ func configFlag(c *cobra.Command, into *string) {
 func newServe() *cobra.Command {
 	var file string
 	c := &cobra.Command{
-		Use: "serve", Short: "Run the server: watch, plan, apply, report", Args: cobra.NoArgs,
+		Use: "serve", Short: "Run the server: watch, plan, apply, report", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(file)
 			if err != nil {
