@@ -3,6 +3,7 @@ package score
 import (
 	"bytes"
 	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -20,8 +21,9 @@ type Change struct {
 // Fix rewrites what the innominatus dialect writes differently from Score. It edits the text: comments, order,
 // formatting and everything else stay byte for byte.
 //
-//   - env becomes variables, properties becomes params; numbers and booleans in variables are quoted
-//   - ports of a container move to service.ports
+//   - env, a map or a list of names and values, becomes variables, and properties becomes params, also beside an empty
+//     variables or params; numbers and booleans in variables are quoted
+//   - ports of a container move to service.ports; one that is there already, or is the target of one, is only removed
 //   - environment and workflows are commented out, with a note
 //   - ${resources.name.outputs.key} becomes ${resources.name.key}
 //
@@ -81,7 +83,9 @@ func (c copies) of(n *Node) *Node {
 	return out
 }
 
+// rename changes a key. One that has the new name already goes.
 func (c copies) rename(n *Node, from, to string) {
+	c.remove(n, to)
 	if e := c.of(n).entry(from); e != nil {
 		e.Key = to
 	}
@@ -189,6 +193,7 @@ type planner struct {
 func (p *planner) document(root *Node) {
 	for _, c := range root.Get("containers").sorted() {
 		p.rename(c.Value, "env", "variables", fault.ScoreDialectVariables)
+		p.list(c.Value)
 		p.quote(c.Value.Get("env"))
 		p.quote(c.Value.Get("variables"))
 	}
@@ -205,27 +210,67 @@ func (p *planner) document(root *Node) {
 	})
 }
 
-// rename changes a key, if the new one is not there yet.
+// rename changes a key of a map, if the new one is not there yet or empty.
 func (p *planner) rename(n *Node, from, to string, code fault.Code) {
 	e := n.entry(from)
-	if e == nil || n.entry(to) != nil || e.Value.Kind != Map {
+	if e == nil || e.Value.Kind != Map {
 		return
 	}
-	at, ok := p.src.find(e.Place)
+	cuts, ok := p.key(n, from, to)
 	if !ok {
 		return
+	}
+	p.edits = append(p.edits, edit{
+		cuts:   cuts,
+		change: Change{code, e.Place, from + " is now " + to},
+		mutate: func(c copies) { c.rename(n, from, to) },
+	})
+}
+
+// key returns the cuts that change a key. Where the new one is there already it must be empty, and goes.
+func (p *planner) key(n *Node, from, to string) ([]cut, bool) {
+	at, ok := p.src.find(n.entry(from).Place)
+	if !ok {
+		return nil, false
 	}
 	if bytes.HasPrefix(p.src.data[at:], []byte(`"`)) || bytes.HasPrefix(p.src.data[at:], []byte(`'`)) {
 		at++
 	}
 	if !bytes.HasPrefix(p.src.data[at:], []byte(from)) {
-		return
+		return nil, false
 	}
-	p.edits = append(p.edits, edit{
-		cuts:   []cut{{at, at + len(from), to}},
-		change: Change{code, e.Place, from + " is now " + to},
-		mutate: func(c copies) { c.rename(n, from, to) },
-	})
+	cuts := []cut{{at, at + len(from), to}}
+	if e := n.entry(to); e != nil {
+		gone, ok := p.empty(e)
+		if !ok {
+			return nil, false
+		}
+		cuts = append(cuts, gone)
+	}
+	return cuts, true
+}
+
+// emptyInBraces is an entry with nothing in it, in a map in braces, and the comma after it.
+var emptyInBraces = regexp.MustCompile(`^\w+:[ ]*(\{[ ]*\}|null|~)?[ ]*,[ ]*`)
+
+// empty returns the cut that takes out an entry with nothing in it. A comment on its line stays.
+func (p *planner) empty(e *Entry) (cut, bool) {
+	if e.Value.Kind != Null && (e.Value.isScalar() || len(e.Value.Entries)+len(e.Value.Items) > 0) {
+		return cut{}, false
+	}
+	at, found := p.src.find(e.Place)
+	if !found {
+		return cut{}, false
+	}
+	from, to, block := p.block(e)
+	if !block {
+		size := len(emptyInBraces.Find(p.src.data[at:]))
+		return cut{at, at + size, ""}, size > 0
+	}
+	if i := bytes.IndexByte(p.src.data[from:to], '#'); i >= 0 {
+		return cut{at, from + i, ""}, true
+	}
+	return cut{from, to, ""}, true
 }
 
 // quote puts numbers and booleans of variables into quotes.

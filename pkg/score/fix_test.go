@@ -120,3 +120,35 @@ func FuzzFix(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) { checkFixed(t, data) })
 }
+
+func TestLeavesWhatCanMeanTwoThings(t *testing.T) {
+	t.Parallel()
+	const head = "apiVersion: score.dev/v1b1\nmetadata: {name: app}\n"
+	container := func(text string) string {
+		return head + "containers:\n  main:\n    image: a:1\n    " + strings.ReplaceAll(text, "\n", "\n    ") + "\n"
+	}
+	for name, file := range map[string]string{
+		"value from elsewhere":     container("env:\n- name: A\n  valueFrom: {secretKeyRef: {name: s, key: k}}"),
+		"a value and more":         container("env:\n- name: A\n  value: x\n  comment: y"),
+		"no value":                 container("env:\n- name: A"),
+		"null":                     container("env:\n- {name: A, value: null}"),
+		"a list as value":          container("env: [{name: A, value: [x]}]"),
+		"a name twice":             container("env:\n- {name: A, value: x}\n- {name: A, value: y}"),
+		"no name of a variable":    container("env:\n- {name: A=B, value: x}"),
+		"texts":                    container("env: [A=b]"),
+		"an anchor":                container("env: &e\n- {name: A, value: x}"),
+		"an anchor of all":         container("env: &e\n- {name: A, value: x}") + "  side:\n    image: a:1\n    env: *e\n",
+		"an alias":                 container("env:\n- {name: A, value: &a x}\n- {name: B, value: *a}"),
+		"dash on its own line":     container("env:\n-\n  name: A\n  value: x"),
+		"variables beside it":      container("variables: {B: y}\nenv:\n- {name: A, value: x}"),
+		"params beside properties": container("args: []") + "resources:\n  db:\n    type: t\n    params: {a: 1}\n    properties: {b: 2}\n",
+		"one name, two numbers":    container("ports:\n- {name: web, port: 8080}") + "service: {ports: {web: {port: 80}}}\n",
+		"a service of another form": container("ports: [80]") +
+			"service: {type: ClusterIP}\n",
+		"a comment in the service": container("ports: [80]") + "service: # none\n  ports: {}\n",
+	} {
+		if _, changes, _ := checkFixed(t, []byte(file)); len(changes) > 0 {
+			t.Errorf("%s: %v", name, changes)
+		}
+	}
+}

@@ -82,8 +82,11 @@ func (p *planner) comments(from, to int) []cut {
 // ports moves the ports of all containers to service.ports.
 func (p *planner) ports(root *Node) {
 	service := root.Lookup("service", "ports")
-	if root.entry("service") != nil && (service == nil || service.Kind != Map || len(service.Entries) == 0) {
-		return
+	if old := root.entry("service"); old != nil && (service == nil || service.Kind != Map || len(service.Entries) == 0) {
+		if !hollow(old.Value) {
+			return
+		}
+		service = nil
 	}
 	taken := map[string]Port{}
 	for _, e := range service.sorted() {
@@ -104,8 +107,8 @@ func (p *planner) ports(root *Node) {
 		}
 		for _, port := range ports {
 			name, isNew := freeName(port, taken)
-			if name == "" {
-				return
+			if name == "" || isNew && port.Name != "" && service.Get(port.Name) != nil {
+				return // which of the two numbers is meant is not for us to say
 			}
 			if isNew {
 				port.Name = name
@@ -133,6 +136,13 @@ func (p *planner) ports(root *Node) {
 		c.addPorts(root, added)
 	}
 	p.edits = append(p.edits, all)
+}
+
+// hollow says that a service has no ports and nothing else.
+func hollow(service *Node) bool {
+	ports := service.Get("ports")
+	return service.Kind == Null || service.Kind == Map && len(service.Entries) == 0 ||
+		len(service.Entries) == 1 && ports != nil && (ports.Kind == Null || ports.Kind == Map && len(ports.Entries) == 0)
 }
 
 // portsOf reads what people write as ports of a container: a list of numbers, or of maps with name, port (or
@@ -181,10 +191,11 @@ func portOf(n *Node) (Port, bool) {
 	return out, out.Port != 0
 }
 
-// freeName returns a name for a port that is valid and not taken by another; isNew is false when the port is there.
+// freeName returns a name for a port that is valid and not taken by another; isNew is false when the port is there, or is
+// where one that is there leads to.
 func freeName(p Port, taken map[string]Port) (name string, isNew bool) {
 	same := func(q Port) bool {
-		return q.Port == p.Port && (p.TargetPort == 0 || p.TargetPort == q.TargetPort || q.TargetPort == 0) &&
+		return (q.Port == p.Port && (p.TargetPort == 0 || p.TargetPort == q.TargetPort || q.TargetPort == 0) || p.TargetPort == 0 && p.Port == q.TargetPort) &&
 			(p.Protocol == "UDP") == (q.Protocol == "UDP")
 	}
 	names := make([]string, 0, len(taken))
@@ -233,6 +244,15 @@ func (p *planner) insert(e *edit, root, service *Node, ports []Port) bool {
 	line, _, ok := p.block(containers)
 	if !ok {
 		return false
+	}
+	if old := root.entry("service"); old != nil {
+		// What is put in its place stands where it stood.
+		from, to, ok := p.block(old)
+		if !ok || bytes.IndexByte(p.src.data[from:to], '#') >= 0 {
+			return false
+		}
+		e.cuts = append(e.cuts, cut{from, to, "service:" + p.newline + "  ports:" + p.newline + p.text(ports, "    ")})
+		return true
 	}
 	key, _ := p.src.find(containers.Place)
 	indent := string(p.src.data[line:key])
@@ -283,6 +303,9 @@ func fields(p Port) []string {
 // addPorts adds ports to service.ports of a copy.
 func (c copies) addPorts(root *Node, ports []Port) {
 	to := c.of(root)
+	if old := root.Get("service"); old != nil && hollow(old) && len(ports) > 0 {
+		c.remove(root, "service")
+	}
 	for _, key := range []string{"service", "ports"} {
 		if to.Get(key) == nil && len(ports) > 0 {
 			to.Entries = append(to.Entries, Entry{Key: key, Value: &Node{Kind: Map}})

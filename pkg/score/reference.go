@@ -73,6 +73,11 @@ func slots(root *Node) iter.Seq[slot] {
 					send(v.Value, InVariable, c.Key)
 				}
 			}
+			if env := c.Value.Get("env"); env != nil {
+				for _, item := range env.Items {
+					send(item.Get("value"), InVariable, c.Key)
+				}
+			}
 			for _, f := range mounts(c.Value.Get("files")) {
 				if !f.Value.Get("noExpand").isTrue() {
 					send(f.Value.Get("content"), InFile, c.Key)
