@@ -56,7 +56,7 @@ func TestAllStatementsFitTheSchema(t *testing.T) {
 		"sqlEnd": sqlEnd, "sqlWrote": sqlWrote, "sqlNoteFault": sqlNoteFault, "sqlFormer": sqlFormer, "sqlSucceeded": sqlSucceeded,
 		"sqlSteps": sqlSteps, "sqlInsertStep": sqlInsertStep, "sqlStartStep": sqlStartStep, "sqlEndStep": sqlEndStep, "sqlLog": sqlLog, "sqlLogs": sqlLogs,
 		"sqlItems": sqlItems, "sqlKeepItem": sqlKeepItem, "sqlClaimItem": sqlClaimItem, "sqlDropItems": sqlDropItems, "sqlLockShared": sqlLockShared,
-		"sqlResources": sqlResources, "sqlOwn": sqlOwn, "sqlTaken": sqlTaken, "sqlUpsertResource": sqlUpsertResource, "sqlRetire": sqlRetire, "sqlShared": sqlShared,
+		"sqlResources": sqlResources, "sqlOwn": sqlOwn, "sqlOthers": sqlOthers, "sqlSharers": sqlSharers, "sqlTaken": sqlTaken, "sqlUpsertResource": sqlUpsertResource, "sqlRetire": sqlRetire, "sqlShared": sqlShared,
 		"sqlLockState": sqlLockState, "sqlStoreShared": sqlStoreShared,
 	}
 	for _, name := range constants(t) {

@@ -44,17 +44,13 @@ func (e *execution) steps() []step {
 // provision stores a resource with its state; templates and static values were evaluated while planning.
 func (e *execution) provision(r planner.Resource) func(context.Context, string) (string, error) {
 	return func(ctx context.Context, name string) (string, error) {
-		result, err := e.release.Hidden.Records[r.UID].Read()
-		if err != nil {
-			return "", err
-		}
-		err = e.fenced(ctx, func(tx pgx.Tx) error {
+		err := e.fenced(ctx, func(tx pgx.Tx) error {
 			if e.release.Hidden.Shared != nil {
 				if err := e.Runs.storeShared(ctx, tx, e.run.Environment, e.release.Hidden.Shared); err != nil {
 					return err
 				}
 			}
-			return e.Runs.provisioned(ctx, tx, e.run, r, result.State)
+			return e.Runs.provisioned(ctx, tx, e.run, r, e.release.Hidden.Records[r.UID])
 		})
 		if err == nil {
 			e.log(ctx, name, "resource %s (%s) is provided by %s", r.Name, r.Type, r.Provisioner)
@@ -65,7 +61,11 @@ func (e *execution) provision(r planner.Resource) func(context.Context, string) 
 
 // deliver brings the release's objects into the target and takes out what it does not have any more.
 func (e *execution) deliver(ctx context.Context, name string) (string, error) {
-	files, want, err := manifests(e.release, e.run.Application)
+	others, err := e.Runs.describedByOthers(ctx, e.Pool, e.run)
+	if err != nil {
+		return "", err
+	}
+	files, want, err := manifests(e.release, e.run.Application, others)
 	if err != nil {
 		return "", err
 	}

@@ -33,23 +33,32 @@ type Resource struct {
 	UpdatedAt   time.Time `json:"updatedAt"`
 
 	State     []byte     `json:"-"`
+	Record    []byte     `json:"-"`
 	DeletedAt *time.Time `json:"-"`
 }
 
 const (
 	sqlResources = `SELECT environment, uid, type, class, id, provisioner, stateful, params, outputs, users, described_by, updated_at,
-state, deleted_at FROM resources WHERE ($1 = '' OR environment = $1) AND ($2 = '' OR $2 = ANY(users)) AND ($3 OR deleted_at IS NULL)
+state, record, deleted_at FROM resources WHERE ($1 = '' OR environment = $1) AND ($2 = '' OR $2 = ANY(users)) AND ($3 OR deleted_at IS NULL)
 ORDER BY environment, uid`
+	// Of those that share a resource, one describes it: the first, or who gives params that are new. What the others
+	// evaluated does not count.
 	sqlUpsertResource = `INSERT INTO resources AS r
-(environment, uid, type, class, id, provisioner, stateful, params, outputs, state, users, described_by, token)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, ARRAY[$11::text], $11, $12)
+(environment, uid, type, class, id, provisioner, stateful, params, outputs, state, record, users, described_by, token)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $13, ARRAY[$11::text], $11, $12)
 ON CONFLICT (environment, uid) DO UPDATE SET
-  provisioner = $6, stateful = $7, outputs = $9, state = $10, token = greatest(r.token, $12), updated_at = now(),
-  params = CASE WHEN r.deleted_at IS NOT NULL OR r.described_by = $11 OR $8::json IS NOT NULL THEN $8 ELSE r.params END,
-  described_by = CASE WHEN r.deleted_at IS NOT NULL OR ($8::json IS NOT NULL AND r.params IS NULL) THEN $11 ELSE r.described_by END,
+  (provisioner, stateful, params, outputs, state, record, described_by) = (SELECT $6, $7, $8, $9, $10, $13, $11
+    WHERE ` + describes + ` UNION ALL
+    SELECT r.provisioner, r.stateful, r.params, r.outputs, r.state, r.record, r.described_by WHERE NOT (` + describes + `)),
+  token = greatest(r.token, $12), updated_at = now(),
   users = CASE WHEN r.deleted_at IS NOT NULL THEN ARRAY[$11::text] WHEN $11 = ANY(r.users) THEN r.users ELSE r.users || $11::text END,
   deleted_at = NULL`
-	sqlRetire = `UPDATE resources SET users = array_remove(users, $2),
+	describes = `(r.deleted_at IS NOT NULL OR r.described_by IN ('', $11) OR $8::json IS NOT NULL AND coalesce(r.params::text, '') <> $8::json::text)`
+	// The UIDs of what the run's workload uses and does not describe.
+	sqlOthers = `SELECT uid FROM resources WHERE environment = $1 AND $2 = ANY(users) AND described_by <> $2 AND deleted_at IS NULL`
+	// Those who use what the workload describes.
+	sqlSharers = `SELECT DISTINCT u FROM resources, unnest(users) u WHERE environment = $1 AND described_by = $2 AND u <> $2 AND deleted_at IS NULL`
+	sqlRetire  = `UPDATE resources SET users = array_remove(users, $2),
   deleted_at = CASE WHEN array_remove(users, $2) = '{}' THEN now() END,
   described_by = CASE WHEN described_by = $2 THEN coalesce((array_remove(users, $2))[1], '') ELSE described_by END
 WHERE environment = $1 AND $2 = ANY(users) AND deleted_at IS NULL AND NOT uid = ANY($3) RETURNING uid, deleted_at IS NOT NULL`
@@ -83,6 +92,15 @@ func (s *Store) Stored(ctx context.Context, db postgres.Querier, environment str
 		if stored.State, err = s.openJSON(r.State, "resource "+environment+"/"+r.UID); err != nil {
 			return nil, nil, err
 		}
+		if r.Record != nil {
+			plain, err := s.Keys.Open(r.Record, "record "+environment+"/"+r.UID)
+			if err != nil {
+				return nil, nil, err
+			}
+			if err := json.Unmarshal(plain, &stored.Record); err != nil {
+				return nil, nil, fmt.Errorf("read record of resource %s: %w", r.UID, err)
+			}
+		}
 		out[r.UID] = stored
 	}
 	shared, err := s.shared(ctx, db, environment)
@@ -103,19 +121,53 @@ func (s *Store) Base(ctx context.Context, db postgres.Querier, a planner.Applica
 	return applied, nil
 }
 
-// provisioned stores a resource of a release with its state.
-func (s *Store) provisioned(ctx context.Context, tx pgx.Tx, run Run, r planner.Resource, state map[string]any) error {
-	sealed, err := s.sealJSON(state, "resource "+run.Environment+"/"+r.UID)
+// provisioned stores a resource of a release with its state. What others may share is stored as it was evaluated.
+func (s *Store) provisioned(ctx context.Context, tx pgx.Tx, run Run, r planner.Resource, record recipe.Record) error {
+	result, err := record.Read()
 	if err != nil {
 		return err
+	}
+	state, err := s.sealJSON(result.State, "resource "+run.Environment+"/"+r.UID)
+	if err != nil {
+		return err
+	}
+	var shared []byte
+	if r.ID != "" {
+		if shared, err = s.sealJSON(record, "record "+run.Environment+"/"+r.UID); err != nil {
+			return err
+		}
 	}
 	var params any
 	if len(r.Params) > 0 {
 		params = r.Params
 	}
 	_, err = tx.Exec(ctx, sqlUpsertResource, run.Environment, r.UID, r.Type, r.Class, r.ID, r.Provisioner, r.Stateful, params,
-		r.Outputs, sealed, run.Name, run.Token)
+		r.Outputs, state, run.Name, run.Token, shared)
 	return wrap("store resource "+r.UID, err)
+}
+
+// describedByOthers returns the UIDs of the resources that a run's workload only uses.
+func (s *Store) describedByOthers(ctx context.Context, db postgres.Querier, run Run) (map[string]bool, error) {
+	rows, err := db.Query(ctx, sqlOthers, run.Environment, run.Name)
+	if err != nil {
+		return nil, fmt.Errorf("read who describes resources: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	out := make(map[string]bool, len(list))
+	for _, uid := range list {
+		out[uid] = true
+	}
+	return out, wrap("read who describes resources", err)
+}
+
+// Sharers returns the workloads that use resources that a run's workload describes.
+func (s *Store) Sharers(ctx context.Context, db postgres.Querier, run Run) ([]string, error) {
+	rows, err := db.Query(ctx, sqlSharers, run.Environment, run.Name)
+	if err != nil {
+		return nil, fmt.Errorf("read who shares resources: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return list, wrap("read who shares resources", err)
 }
 
 // retire takes a workload off the resources that it does not use any more, and returns those that nobody uses now.

@@ -36,6 +36,8 @@ type Delivery struct {
 type File struct {
 	Path    string
 	Content []byte
+	// Keep says that it is written only if nothing is there: others decide what it holds.
+	Keep bool
 	// Secret says that it holds secret values: readable by its owner alone, and never in Git.
 	Secret bool
 }

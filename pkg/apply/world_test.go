@@ -64,7 +64,7 @@ func (s *shelf) Deliver(ctx context.Context, d Delivery) (Delivered, error) {
 	defer s.mu.Unlock()
 	writes := 0
 	for _, f := range d.Write {
-		if s.files[f.Path] != string(f.Content) {
+		if have, found := s.files[f.Path]; !found || !f.Keep && have != string(f.Content) {
 			s.files[f.Path] = string(f.Content)
 			writes++
 		}

@@ -49,8 +49,10 @@ type StoredResource struct {
 	Provisioner string
 	// Params are those of the application that describes the resource, as canonical JSON.
 	Params []byte
-	// DescribedBy is the workload that gave the params.
+	// DescribedBy is the workload whose evaluation counts, of those that share the resource.
 	DescribedBy string
+	// Record is that evaluation; zero for a resource that is not shared.
+	Record recipe.Record
 	// Deleted says that it is gone.
 	Deleted bool
 	State   map[string]any

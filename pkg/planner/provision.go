@@ -3,7 +3,6 @@ package planner
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,9 +16,9 @@ import (
 	"github.com/innominatus/reconciler/pkg/score"
 )
 
-// uid identifies a resource in its environment. An id with a dot gets another one in front: shop.db is not the resource
-// db of the workload shop.
-func uid(workload string, r score.Resource) string {
+// UID identifies a resource of a workload in its environment. An id with a dot gets another one in front: shop.db is not
+// the resource db of the workload shop.
+func UID(workload string, r score.Resource) string {
 	switch {
 	case strings.Contains(r.ID, "."):
 		return fmt.Sprintf("%s.%s#.%s", r.Type, r.Class, r.ID)
@@ -35,7 +34,7 @@ func (b *builder) provision(r score.Resource) {
 	if p == nil {
 		return
 	}
-	id := uid(b.w.Name, r)
+	id := UID(b.w.Name, r)
 	params, ok := b.params(r, p, id)
 	if !ok {
 		return
@@ -73,7 +72,7 @@ func (b *builder) provisioner(r score.Resource) *platform.Provisioner {
 			Suggest(fault.Nearest(r.Type, b.Platform.Types()))
 		return nil
 	}
-	stored, made := b.Stored[uid(b.w.Name, r)]
+	stored, made := b.Stored[UID(b.w.Name, r)]
 	if made && !stored.Deleted && stored.Provisioner != p.URI {
 		b.bad(fault.ResourceOtherMaker, r.TypeAt, "resource %s was made by %s and would now be made by %s", r.Name, stored.Provisioner, p.URI)
 		return nil
@@ -81,8 +80,8 @@ func (b *builder) provisioner(r score.Resource) *platform.Provisioner {
 	return p
 }
 
-// params resolves a resource's params and checks that the provisioner knows them. A shared resource without params takes
-// those of the application that describes it.
+// params resolves a resource's params and checks that the provisioner knows them, and that nobody who shares the
+// resource gave others.
 func (b *builder) params(r score.Resource, p *platform.Provisioner, id string) (map[string]any, bool) {
 	before := len(b.faults)
 	params := map[string]any{}
@@ -96,21 +95,18 @@ func (b *builder) params(r score.Resource, p *platform.Provisioner, id string) (
 			params[e.Key] = b.tree(e.Value)
 		}
 	}
-	stored, made := b.Stored[id]
-	if r.ID == "" || !made || stored.Deleted || stored.DescribedBy == b.w.Name {
-		return params, len(b.faults) == before
-	}
-	others, err := recipe.Decode(stored.Params)
-	if err != nil || len(others) == 0 {
-		return params, len(b.faults) == before
-	}
-	if len(params) == 0 {
-		return others, len(b.faults) == before
-	}
-	if own, _ := json.Marshal(params); !bytes.Equal(own, stored.Params) {
+	if stored := b.Stored[id]; len(params) > 0 && !b.describes(r, id) && len(stored.Params) > 0 && !bytes.Equal(b.masked(params), stored.Params) {
 		b.bad(fault.ResourceShared, r.At, "resource %s (id %s) has other params in workload %s", r.Name, r.ID, stored.DescribedBy)
 	}
 	return params, len(b.faults) == before
+}
+
+// describes says whether this workload's evaluation of a resource counts. That of one that gives no params does not if
+// another one was there before.
+func (b *builder) describes(r score.Resource, id string) bool {
+	stored, made := b.Stored[id]
+	given := r.Params != nil && len(r.Params.Entries) > 0
+	return r.ID == "" || !made || stored.Deleted || stored.DescribedBy == "" || stored.DescribedBy == b.w.Name || given && len(stored.Params) == 0
 }
 
 // tree turns a node into plain values with placeholders in strings resolved.
@@ -186,6 +182,15 @@ func (b *builder) evaluate(r score.Resource, p *platform.Provisioner, out *Resou
 	stored := b.Stored[out.UID]
 	if stored.Deleted {
 		stored.State = nil
+	}
+	if !b.describes(r, out.UID) && len(stored.Record.Result) > 0 {
+		result, err := stored.Record.Read()
+		if err != nil {
+			b.provisionFault(r, err)
+			return nil, false
+		}
+		b.release.Hidden.Records[out.UID] = stored.Record
+		return result, true
 	}
 	source, services := b.declarer(r)
 	key := cmp.Or(r.ID, b.w.Name+"."+r.Name) // what score-k8s has templates see

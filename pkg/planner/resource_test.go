@@ -258,9 +258,11 @@ func TestAnIDIsNeverAnotherWorkloadsOwnResource(t *testing.T) {
 func TestSharedParamsAreThoseOfWhoDescribesThem(t *testing.T) {
 	t.Parallel()
 	w := testWorld(t)
+	described := w.must(workload("checkout", "resources: {other: {type: echo, id: one, params: {a: x}}}\n"))
 	w.input = func(in *planner.Input) {
 		in.Stored = map[string]planner.StoredResource{"echo.default#one": {
-			Provisioner: "template://test/echo", Params: []byte(`{"a":"x"}`), DescribedBy: "checkout",
+			Provisioner: "template://test/echo", Params: described.Resources[0].Params, DescribedBy: "checkout",
+			Record: described.Hidden.Records["echo.default#one"],
 		}}
 	}
 	release := w.must(workload("shop", "    variables: {A: \"${resources.ee.a}\"}\nresources: {ee: {type: echo, id: one}}\n"))

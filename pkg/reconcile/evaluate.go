@@ -1,9 +1,11 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/gitwatch"
@@ -67,26 +69,10 @@ func (r *Reconciler) evaluate(ctx context.Context, db postgres.Querier, repo git
 	if err != nil {
 		return nil, err
 	}
-	for i := range v.findings {
-		f := &v.findings[i]
-		if f.workload == nil && !f.gone {
-			continue
-		}
-		if f.workload != nil {
-			f.inputs = inputs(f.document, p, v.environment, services)
-			if r.settled(f) {
-				f.unchanged = true
-				continue
-			}
-		}
-		if f.base, err = r.base(ctx, db, f); err != nil {
+	w := surroundings{services: services, stored: stored, shared: shared, source: read(tree)}
+	for _, f := range v.order(stored) {
+		if err := r.build(ctx, db, v, f, w); err != nil {
 			return nil, err
-		}
-		if f.workload != nil {
-			f.release, f.faults = planner.Build(planner.Input{
-				Workload: f.workload, Environment: v.environment, Platform: p, Services: services, Stored: stored, Shared: shared,
-				Base: f.base.Release, Source: read(tree), Secrets: r.Keys,
-			})
 		}
 	}
 	if err := r.refuseTaken(ctx, db, v); err != nil {
@@ -98,6 +84,98 @@ func (r *Reconciler) evaluate(ctx context.Context, db postgres.Querier, repo git
 		}
 	}
 	return v, nil
+}
+
+// surroundings are what a release depends on beside its workload.
+type surroundings struct {
+	services map[string]recipe.Service
+	stored   map[string]planner.StoredResource
+	shared   map[string]any
+	source   func(path string) ([]byte, error)
+}
+
+// build makes the release of a finding that has a workload, unless it is what it was, and reads what it will be compared
+// with.
+func (r *Reconciler) build(ctx context.Context, db postgres.Querier, v *view, f *finding, w surroundings) (err error) {
+	if f.workload == nil && !f.gone {
+		return nil
+	}
+	if f.workload != nil {
+		f.inputs = r.inputs(f.document, v, w)
+		if r.settled(f) {
+			f.unchanged = true
+			return nil
+		}
+	}
+	if f.base, err = r.base(ctx, db, f); err != nil {
+		return err
+	}
+	if f.workload == nil {
+		w.note(f.name, nil)
+		return nil
+	}
+	f.release, f.faults = planner.Build(planner.Input{
+		Workload: f.workload, Environment: v.environment, Platform: v.platform, Services: w.services, Stored: w.stored, Shared: w.shared,
+		Base: f.base.Release, Source: w.source, Secrets: r.Keys,
+	})
+	if f.release != nil {
+		w.note(f.name, f.release)
+	}
+	return nil
+}
+
+// note lets what is built later see which shared resources a release describes, and which it does not any more; release
+// is nil if the workload goes.
+func (w surroundings) note(workload string, release *planner.Release) {
+	for uid, was := range w.stored {
+		if was.DescribedBy == workload && (release == nil || !uses(release, uid)) {
+			w.stored[uid] = planner.StoredResource{Provisioner: was.Provisioner, State: was.State}
+		}
+	}
+	if release == nil {
+		return
+	}
+	for _, res := range release.Resources {
+		was, made := w.stored[res.UID]
+		mine := !made || was.Deleted || was.DescribedBy == "" || was.DescribedBy == release.Workload
+		if res.ID == "" || !mine && (len(res.Params) == 0 || len(was.Params) > 0) {
+			continue
+		}
+		w.stored[res.UID] = planner.StoredResource{
+			Provisioner: res.Provisioner, Params: res.Params, DescribedBy: release.Workload, Record: release.Hidden.Records[res.UID],
+		}
+	}
+}
+
+func uses(release *planner.Release, uid string) bool {
+	return slices.ContainsFunc(release.Resources, func(res planner.Resource) bool { return res.UID == uid })
+}
+
+// order returns the findings in the order in which they are built: who describes shared resources comes before who only
+// uses them.
+func (v *view) order(stored map[string]planner.StoredResource) []*finding {
+	list := make([]*finding, len(v.findings))
+	for i := range v.findings {
+		list[i] = &v.findings[i]
+	}
+	rank := func(f *finding) int {
+		if f.workload == nil {
+			return 0
+		}
+		rank := 2
+		for _, res := range f.workload.Resources {
+			switch {
+			case res.ID == "":
+			case stored[planner.UID(f.workload.Name, res)].DescribedBy == f.workload.Name:
+				return 0
+			case res.Params != nil && len(res.Params.Entries) > 0:
+				rank = 1
+			}
+		}
+		return rank
+	}
+	slices.SortStableFunc(list, func(a, b *finding) int { return cmp.Compare(rank(a), rank(b)) })
+	return list
 }
 
 // settled says that the newest release of an application was made of the same inputs and is in its target.

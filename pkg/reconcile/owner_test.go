@@ -1,10 +1,13 @@
 package reconcile
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/platform"
 )
 
 const port = "service: {ports: {web: {port: 80}}}\n"
@@ -73,4 +76,84 @@ func TestFreedNameIsNoticed(t *testing.T) {
 	w.equal("alpha x/score.yaml 1/1\nbeta b/score.yaml 1/1", w.apps())
 	w.push(map[string]string{"b/score.yaml": file("renamed", "b:1")})
 	w.equal("alpha x/score.yaml 1/1\nbeta y/score.yaml 1/1\nrenamed b/score.yaml 2/2", w.apps())
+}
+
+// sharing is a platform with a resource whose object tells its param.
+func (w *world) sharing() {
+	w.offer(platform.Files{"environments/production.yaml": production, "settings.provisioners.yaml": `
+- uri: template://test/settings
+  type: settings
+  supported_params: [v]
+  outputs: |
+    v: {{ dig "v" "none" .Params }}
+  manifests: |
+    - {apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {v: {{ dig "v" "none" .Params }} }}
+`})
+}
+
+func settings(name, params string) string {
+	return strings.Replace(file(name, "a:1"), "}}", `, variables: {V: "${resources.cfg.v}"}}}`, 1) + "resources: {cfg: {type: settings, id: all" + params + "}}\n"
+}
+
+// shared returns what stands in the shared object.
+func (w *world) shared() string {
+	text, _ := os.ReadFile(filepath.Join(w.data, "out", "_shared", "settings.configmap.yaml"))
+	_, after, _ := strings.Cut(string(text), "  v: ")
+	v, _, _ := strings.Cut(after, "\n")
+	return v
+}
+
+// seen returns the value of the variable V of a workload.
+func (w *world) seen(name string) string {
+	text, _ := os.ReadFile(filepath.Join(w.data, "out", name, name+".deployment.apps.yaml"))
+	_, after, _ := strings.Cut(string(text), "- name: V\n")
+	_, after, _ = strings.Cut(after, "value: ")
+	v, _, _ := strings.Cut(after, "\n")
+	return v
+}
+
+func TestSharedResourceIsWhatItsDescriberSays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.sharing()
+	check := func(want string) {
+		t.Helper()
+		w.equal(want, w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+	}
+	// Beta gives the params, and alpha comes first by path.
+	w.push(map[string]string{"a/score.yaml": settings("alpha", ""), "b/score.yaml": settings("beta", ", params: {v: one}")})
+	check("one one one")
+	w.push(map[string]string{"b/score.yaml": settings("beta", ", params: {v: two}")})
+	check("two two two")
+	// Alpha's earlier release saw the value of its time; the object is beta's.
+	if _, err := w.Rollback(t.Context(), "production", "alpha", 0, "", "dana"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	check("two one two")
+	if err := w.Resume(t.Context(), "production", "alpha"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	check("two two two")
+	// Who describes it changes hands in one commit.
+	w.push(map[string]string{"a/score.yaml": settings("alpha", ", params: {v: three}"), "b/score.yaml": settings("beta", "")})
+	check("three three three")
+	w.push(map[string]string{"a/score.yaml": "", "b/score.yaml": settings("beta", ", params: {v: four}")})
+	w.equal("four  four", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+}
+
+func TestSharedResourceOfAnotherRepositoryIsFollowed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.sharing()
+	w.push(map[string]string{"score.yaml": settings("alpha", ", params: {v: one}")})
+	other := w.server.CreateRepo(t, "other")
+	w.forge.AddRepository("shop/other")
+	other.Commit("main", map[string]string{"score.yaml": settings("beta", "")})
+	w.watch("shop/other", other)
+	w.quiet()
+	w.equal("one one one", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+	w.push(map[string]string{"score.yaml": settings("alpha", ", params: {v: two}")})
+	w.equal("two two two", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
 }

@@ -12,8 +12,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"github.com/innominatus/reconciler/pkg/fault"
-	"github.com/innominatus/reconciler/pkg/platform"
-	"github.com/innominatus/reconciler/pkg/platform/recipe"
+	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/score"
 )
 
@@ -140,19 +139,23 @@ func referenced(tree Tree, w *score.Workload, base []byte) (string, error) {
 }
 
 // inputs hashes everything that a release of a document depends on.
-func inputs(d document, p *platform.Platform, e *platform.Environment, services map[string]recipe.Service) string {
+func (r *Reconciler) inputs(d document, v *view, w surroundings) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s %s %s %s", d.content, d.workload.Name, p.Digest, e.Name)
-	for _, r := range d.workload.Resources {
-		provisioner := p.Provisioner(r.Type, r.Class, r.ID)
-		if provisioner != nil && provisioner.Recipe != nil && provisioner.Recipe.UsesServices {
-			text, err := json.Marshal(services)
-			if err != nil {
-				panic(err) // strings and numbers always marshal
-			}
-			h.Write(text)
-			break
+	fmt.Fprintf(h, "%s %s %s %s", d.content, d.workload.Name, v.platform.Digest, v.environment.Name)
+	usesServices := false
+	for _, res := range d.workload.Resources {
+		provisioner := v.platform.Provisioner(res.Type, res.Class, res.ID)
+		usesServices = usesServices || provisioner != nil && provisioner.Recipe != nil && provisioner.Recipe.UsesServices
+		if stored := w.stored[planner.UID(d.workload.Name, res)]; res.ID != "" && stored.DescribedBy != d.workload.Name {
+			fmt.Fprintf(h, "%s", r.Keys.Fingerprint(string(stored.Record.Result)))
 		}
+	}
+	if usesServices {
+		text, err := json.Marshal(w.services)
+		if err != nil {
+			panic(err) // strings and numbers always marshal
+		}
+		h.Write(text)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

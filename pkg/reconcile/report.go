@@ -14,6 +14,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/forge"
 	"github.com/innominatus/reconciler/pkg/gitwatch"
+	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/postgres"
 	"github.com/innominatus/reconciler/pkg/status"
 )
@@ -162,8 +163,28 @@ func (r *Reconciler) RunChanged(ctx context.Context, tx pgx.Tx, run apply.Run) e
 		if err := r.wakeBlocked(ctx, tx, run.Environment); err != nil {
 			return err
 		}
+		if err := r.wakeSharers(ctx, tx, run); err != nil {
+			return err
+		}
 	}
 	return r.refresh(ctx, tx, run.Repository, run.Commit)
+}
+
+// wakeSharers evaluates the repositories anew whose applications use resources that a run's application describes.
+func (r *Reconciler) wakeSharers(ctx context.Context, tx pgx.Tx, run apply.Run) error {
+	names, err := r.Runs.Sharers(ctx, tx, run)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	list, err := r.Planner.Applications(ctx, tx, planner.Filter{Environment: run.Environment})
+	if err != nil {
+		return err
+	}
+	repositories := map[string]bool{}
+	for _, a := range list {
+		repositories[a.Repository] = repositories[a.Repository] || slices.Contains(names, a.Name)
+	}
+	return r.wake(ctx, tx, func(repo gitwatch.Repository) bool { return repositories[repo.Name] })
 }
 
 // proposed sums up what a pull request would do.

@@ -151,6 +151,9 @@ func write(root string, f apply.File) (changed bool, err error) {
 		mode = 0o600
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode() == mode { // a regular file
+		if f.Keep {
+			return false, nil
+		}
 		if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, f.Content) {
 			return false, nil
 		}

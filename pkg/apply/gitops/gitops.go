@@ -212,7 +212,7 @@ func (p *push) changes(ctx context.Context, head gitrepo.Hash, ref string) ([]gi
 		if err != nil {
 			return nil, err
 		}
-		if !found || !bytes.Equal(have, f.Content) {
+		if !found || !f.Keep && !bytes.Equal(have, f.Content) {
 			changes = append(changes, gitrepo.Change{Path: full, Content: f.Content})
 		}
 	}

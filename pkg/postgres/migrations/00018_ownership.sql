@@ -10,3 +10,6 @@ CREATE UNIQUE INDEX inventories_owner ON inventories (environment, key) WHERE un
 -- Whether the newest evaluation of a branch was refused a name or an object that is somebody else's.
 ALTER TABLE evaluations ADD COLUMN blocked boolean NOT NULL DEFAULT false;
 CREATE INDEX evaluations_blocked ON evaluations (environment) WHERE blocked;
+
+-- How a shared resource was evaluated by who describes it, encrypted; NULL for one that is not shared.
+ALTER TABLE resources ADD COLUMN record bytea;
