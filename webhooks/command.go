@@ -21,9 +21,15 @@ const (
 // commandPattern is a whole line: a slash, a word, and arguments after white space. A path such as /etc/hosts is none.
 var commandPattern = regexp.MustCompile(`^/([a-z][a-z-]{0,30})(\s.*)?$`)
 
+// ownMark stands in every comment that we write.
+const ownMark = "<!-- reconciler:v1 "
+
 // commands returns what a comment asks for. Lines that are quoted or in code blocks say what somebody else wrote and ask
-// for nothing.
+// for nothing, and so does a comment of ours, whatever stands in it.
 func commands(body string) []command {
+	if strings.Contains(body, ownMark) {
+		return nil
+	}
 	var out []command
 	fence := ""
 	for line := range strings.Lines(body) {

@@ -36,6 +36,9 @@ func TestReadsCommandsOfComments(t *testing.T) {
 			}
 		})
 	}
+	if got := commands("/plan\n<!-- reconciler:v1 eu shop/app#1 sig=0 -->"); got != nil {
+		t.Errorf("a comment of ours asks for %v", got)
+	}
 	if got := len(commands(strings.Repeat("/plan\n", 100))); got != commandsLimit {
 		t.Errorf("%d commands were read, want %d", got, commandsLimit)
 	}

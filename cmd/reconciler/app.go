@@ -98,8 +98,23 @@ func newApp(ctx context.Context, cfg *config) (a *app, err error) {
 	if a.pool, a.embedded, err = database(ctx, cfg, a.log); err != nil {
 		return nil, err
 	}
+	if err := a.sameKey(ctx, keys); err != nil {
+		a.close()
+		return nil, err
+	}
 	a.wire(keys, redactor)
 	return a, nil
+}
+
+// sameKey refuses a key file that is not the one that the database was written with: what is sealed could not be opened,
+// and generated values would be others.
+func (a *app) sameKey(ctx context.Context, keys *secret.Keyring) error {
+	mark := keys.Fingerprint("installation")
+	stored, err := postgres.Mark(ctx, a.pool, mark)
+	if err == nil && stored != mark {
+		err = fault.New(fault.KeyOther, "the key file %s is not the one of this database", a.cfg.KeyFile)
+	}
+	return err
 }
 
 // stopTimeout bounds what is done after the last request.

@@ -114,6 +114,9 @@ func (r *Runner) undo(ctx context.Context, tx pgx.Tx, a planner.Application, run
 		return "", err
 	}
 	back, err := r.Back(ctx, tx, a, good)
+	if f, ok := fault.As(err); ok && f.Code == fault.NameTaken {
+		return fmt.Sprintf("; generation %d is not applied again: %s", good, f.Message), nil
+	}
 	if err != nil {
 		return "", err
 	}
@@ -143,6 +146,16 @@ func (r *Runner) Back(ctx context.Context, tx pgx.Tx, a planner.Application, gen
 	if record.Release == nil {
 		return Return{}, fault.New(fault.ReleaseUnknown, "generation %d removed the application and cannot be applied again", generation)
 	}
+	if name := record.Release.Workload; name != a.Name {
+		// The application had another name then, and somebody else may have it now.
+		other, err := r.Planner.Named(ctx, tx, a.Environment, name)
+		if err == nil && other.ID != a.ID {
+			return Return{}, fault.New(fault.NameTaken, "generation %d of %s has the name %q, which belongs to %s %s now", generation, a.Name, name, other.Repository, other.Path)
+		}
+		if f, ok := fault.As(err); err != nil && (!ok || f.Code != fault.AppUnknown) {
+			return Return{}, err
+		}
+	}
 	base, err := r.Planner.Base(ctx, tx, a)
 	if err != nil {
 		return Return{}, err
@@ -158,6 +171,12 @@ func (r *Runner) Back(ctx context.Context, tx pgx.Tx, a planner.Application, gen
 func (r *Runner) Again(ctx context.Context, tx pgx.Tx, a planner.Application, back Return) (Run, error) {
 	if err := r.Planner.StorePlan(ctx, tx, back.Plan, a.Repository, back.Commit, 0); err != nil {
 		return Run{}, err
+	}
+	if a.Name != back.Release.Workload {
+		a.Name = back.Release.Workload
+		if err := r.Planner.Evaluated(ctx, tx, a); err != nil {
+			return Run{}, err
+		}
 	}
 	next, err := r.Planner.NextRelease(ctx, tx, planner.Record{
 		Application: a.ID, Plan: back.Plan.ID, Commit: back.Commit, Cause: "rollback", Of: &back.Generation,

@@ -40,8 +40,9 @@ type Runner struct {
 }
 
 const (
-	// attempts is how often a run is tried before it has failed for good: with the back-off below, over about 5 minutes.
-	attempts = 6
+	// attempts is how often a run is tried before it has failed for good: the waits of the back-off below add up to about
+	// 5 minutes (1, 2, 4, 8, 16, 32 and then 60 s), longer than a restart of what it delivers to.
+	attempts = 11
 	// timeout bounds one attempt of a run.
 	timeout = 15 * time.Minute
 	// noteTimeout bounds writing down why an attempt failed.

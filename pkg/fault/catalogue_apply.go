@@ -7,6 +7,7 @@ const (
 	TargetForeign   Code = "ORC-5203"
 	NothingToUndo   Code = "ORC-5205"
 	RunNotRetryable Code = "ORC-5206"
+	TargetFenced    Code = "ORC-5207"
 )
 
 var applying = map[Code]Entry{
@@ -24,6 +25,11 @@ var applying = map[Code]Entry{
 		Title: "Something that is not ours stands where a manifest belongs", Class: Refused,
 		Why:    "A folder, a link or a submodule has the path of a manifest in the deployment repository.",
 		Remedy: "Move it away, or choose another target.gitops.path for the environment.",
+	},
+	TargetFenced: {
+		Title: "The target was written by another database", Class: Refused,
+		Why:    "The folder remembers a later run than this database knows: the database was made anew or restored from a backup, or two installations write to one folder.",
+		Remedy: "Give each installation a folder of its own.",
 	},
 	NothingToUndo: {
 		Title: "There is no earlier release to go back to", Class: Permanent,

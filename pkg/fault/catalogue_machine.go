@@ -23,6 +23,8 @@ const (
 	PostgresBusy Code = "ORC-9009"
 	// PostgresStart: the embedded server did not start.
 	PostgresStart Code = "ORC-9010"
+	// KeyOther: the key file belongs to another installation.
+	KeyOther Code = "ORC-9011"
 )
 
 var machine = map[Code]Entry{
@@ -70,6 +72,11 @@ var machine = map[Code]Entry{
 		Title: "The database directory is in use", Class: Refused,
 		Why:    "Another reconciler, or a server that it left behind, works in the same data directory.",
 		Remedy: "Stop the other process, or choose another data directory for this one.",
+	},
+	KeyOther: {
+		Title: "The key file is not the one of this database", Class: Permanent,
+		Why:    "The database was written with another key: by another replica, whose key file was not copied here, or before the key file was lost or its oldest key taken out.",
+		Remedy: "Use the key file that the database was written with; all replicas share one.",
 	},
 	PostgresStart: {
 		Title: "The embedded database server did not start", Class: Retryable,

@@ -206,3 +206,13 @@ func TestMigrationsOnlyGoForward(t *testing.T) {
 		}
 	}
 }
+
+func TestDatabaseKeepsItsFirstMark(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	for _, mark := range []string{"first", "second"} {
+		if got, err := postgres.Mark(t.Context(), pool, mark); got != "first" || err != nil {
+			t.Errorf("the mark is %q, %v", got, err)
+		}
+	}
+}

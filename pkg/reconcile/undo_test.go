@@ -176,3 +176,28 @@ func TestRemovedWorkloadDoesNotComeBackByItself(t *testing.T) {
 	w.push(map[string]string{"c/score.yaml": file("alpha", "a:2")})
 	w.equal("alpha c/score.yaml 2/3 held\nbeta b/score.yaml 1/1\ngamma a/score.yaml 0/1 held", w.apps())
 }
+
+// An application that was renamed does not take its old name back from who has it now.
+func TestRollbackAcrossARename(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a/score.yaml": file("old", "a:1")})
+	w.push(map[string]string{"a/score.yaml": file("new", "a:1")})
+	if _, err := w.Rollback(t.Context(), "production", "new", 1, "", "dana"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("old a/score.yaml 3/3 held", w.apps())
+	w.equal("a:1 ", w.deployed("old")+" "+w.deployed("new"))
+	if err := w.Resume(t.Context(), "production", "old"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("new a/score.yaml 4/4", w.apps())
+	w.push(map[string]string{"b/score.yaml": file("old", "b:1")})
+	_, err := w.Rollback(t.Context(), "production", "new", 1, "", "dana")
+	w.code(err, fault.NameTaken)
+	w.block("new", "new.service.yaml")
+	w.push(map[string]string{"a/score.yaml": file("new", "a:2", port)})
+	w.equal("b:1 a:1", w.deployed("old")+" "+w.deployed("new"))
+}

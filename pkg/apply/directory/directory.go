@@ -22,7 +22,6 @@ import (
 
 	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/fault"
-	"github.com/innominatus/reconciler/pkg/queue"
 )
 
 // lockWait is how long to wait before asking again for a lock that another worker holds.
@@ -201,7 +200,12 @@ func fence(ctx context.Context, root string, d apply.Delivery) (unlock func(), e
 	n, _ := f.ReadAt(text, 0)
 	if seen, err := strconv.ParseInt(strings.TrimSpace(string(text[:n])), 10, 64); err == nil && seen > d.Run.Token {
 		unlock()
-		return nil, fmt.Errorf("folder of %s: %w", d.Run.Name, queue.ErrLeaseLost)
+		if err := d.Alive(ctx); err != nil {
+			return nil, err
+		}
+		// Nobody replaced us: the number is of another database.
+		return nil, fault.New(fault.TargetFenced, "the folder of %s was written by run %d of another database; this is run %d", d.Run.Name, seen, d.Run.Token).
+			Do("If the database was made anew or restored and nobody else writes there, remove %s.", folder)
 	}
 	if _, err := f.WriteAt([]byte(fmt.Sprintf("%-20d\n", d.Run.Token)), 0); err != nil {
 		unlock()

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,7 +98,14 @@ func TestFenceRefusesOlderToken(t *testing.T) {
 	t.Parallel()
 	target := &Target{Data: t.TempDir()}
 	deliver(t, target, delivery(100, file("shop/a.yaml", "new")))
-	if _, err := target.Deliver(t.Context(), delivery(99, file("shop/a.yaml", "old"))); !errors.Is(err, queue.ErrLeaseLost) {
+	late := delivery(99, file("shop/a.yaml", "old"))
+	late.Alive = func(context.Context) error { return queue.ErrLeaseLost }
+	if _, err := target.Deliver(t.Context(), late); !errors.Is(err, queue.ErrLeaseLost) {
+		t.Errorf("it answers %v", err)
+	}
+	// The database says that nobody replaced the run: the folder is of another one.
+	_, err := target.Deliver(t.Context(), delivery(99, file("shop/a.yaml", "old")))
+	if f, ok := fault.As(err); !ok || f.Code != fault.TargetFenced || !strings.Contains(f.Remedy, ".reconciler") {
 		t.Errorf("it answers %v", err)
 	}
 	gone := delivery(101, file("shop/a.yaml", "newer"))

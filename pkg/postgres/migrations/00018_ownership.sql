@@ -13,3 +13,9 @@ CREATE INDEX evaluations_blocked ON evaluations (environment) WHERE blocked;
 
 -- How a shared resource was evaluated by who describes it, encrypted; NULL for one that is not shared.
 ALTER TABLE resources ADD COLUMN record bytea;
+
+-- What the installation's key derives: other processes must have the same key.
+CREATE TABLE installation (
+  one  boolean PRIMARY KEY DEFAULT true CHECK (one),
+  mark text NOT NULL
+);
