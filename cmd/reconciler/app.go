@@ -183,6 +183,7 @@ func (a *app) wire(keys *secret.Keyring, redactor *secret.Redactor) {
 		Pool: a.pool, Queue: a.queue, Source: reconcileSource{source}, Planner: plans, Platform: versions, Runs: runs, Keys: keys, Redactor: redactor,
 		Instance: cfg.Instance, URL: cfg.Server.URL, Tracer: tracer, Log: a.log,
 	}
+	versions.Check = r.CheckPlatform
 	r.Outbox = &status.Outbox{
 		Pool: a.pool, Queue: a.queue, Redact: redactor.Redact, Marker: r.Marker, Log: a.log,
 		Forge: func(ctx context.Context, repository string) (forge.Forge, string, error) {

@@ -32,6 +32,8 @@ type platformWatcher struct {
 	// seen is what was offered last by this process: replicas with different folders must not take turns in changing the
 	// configuration back and forth.
 	seen string
+	// told is what was logged last.
+	told string
 }
 
 // run looks until the context ends.
@@ -73,7 +75,15 @@ func (w *platformWatcher) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.seen = version
+	// What is refused may be taken later, when what stands against it is gone; it is told once.
+	if faults.Err() == nil {
+		w.seen = version
+	}
+	told := fmt.Sprint(version, faults)
+	if told == w.told {
+		return nil
+	}
+	w.told = told
 	for _, f := range faults {
 		w.log.Error().Str("code", string(f.Code)).Str("place", f.Place.String()).Str("severity", f.Severity.String()).Msg("platform configuration: " + f.Message)
 	}

@@ -15,6 +15,7 @@ const (
 	ProvisionerShape    Code = "ORC-3104"
 	EnvironmentUnknown  Code = "ORC-3105"
 	PlatformMissing     Code = "ORC-3106"
+	EnvironmentInUse    Code = "ORC-3107"
 )
 
 var platform = map[Code]Entry{
@@ -72,6 +73,11 @@ var platform = map[Code]Entry{
 		Title: "An environment does not exist", Class: Permanent,
 		Why:    "A repository's branch, or a command, names an environment that the platform configuration does not have.",
 		Remedy: "Add environments/NAME.yaml to the platform configuration, or correct the name.",
+	},
+	EnvironmentInUse: {
+		Title: "An environment in which applications run is gone from the configuration", Class: Refused,
+		Why:    "Without its environment nobody could change an application or remove it. The version before stays in force.",
+		Remedy: "Bring the environment back, or first remove the applications that run there from their repositories.",
 	},
 	PlatformMissing: {
 		Title: "There is no platform configuration yet", Class: Retryable,

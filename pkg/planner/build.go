@@ -3,6 +3,7 @@ package planner
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"maps"
 	"path"
 	"slices"
@@ -201,6 +202,11 @@ func (b *builder) finish() {
 		return cmp.Or(cmp.Compare(x.Unit, y.Unit), cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Namespace, y.Namespace),
 			cmp.Compare(x.Name, y.Name), cmp.Compare(x.APIVersion, y.APIVersion))
 	})
+	target, err := json.Marshal(b.Environment.Target)
+	if err != nil {
+		panic(err) // only strings
+	}
+	b.release.Target = target
 	b.release.Digest = b.release.digest()
 }
 

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -29,7 +30,7 @@ const (
 // Change is what happens to one part of a workload: a container, a resource, the service or the metadata.
 type Change struct {
 	Action Action `json:"action"`
-	// Part is containers.NAME, resources.NAME, service or metadata.
+	// Part is containers.NAME, resources.NAME, service, metadata, or target for the place that is delivered to.
 	Part string `json:"part"`
 	// Detail says in a few words what it is, for example the image or the resource's type and class.
 	Detail string `json:"detail,omitempty"`
@@ -89,7 +90,18 @@ func Changes(from, to *Release) []Change {
 		}
 		out = append(out, c)
 	}
-	return out
+	return append(out, moves(from, to)...)
+}
+
+// moves returns the change of the place that an environment delivers to.
+func moves(from, to *Release) []Change {
+	if from == nil || to == nil || bytes.Equal(from.Target, to.Target) {
+		return nil
+	}
+	return []Change{{
+		Action: Update, Part: "target", Detail: "what was delivered before stays where it is",
+		Fields: compare(bodyLeaves(from.Target), bodyLeaves(to.Target)),
+	}}
 }
 
 // made returns the identity of a part: a resource with another UID is another one.

@@ -18,6 +18,8 @@ type Release struct {
 	Workload string `json:"workload"`
 	// Score is the merged Score document with the places of its values.
 	Score *score.Node `json:"score"`
+	// Target is where the environment delivers to, as JSON: a release for another place is another one.
+	Target json.RawMessage `json:"target,omitempty"`
 	// Resources in the order in which they are provisioned.
 	Resources []Resource `json:"resources,omitempty"`
 	// Objects that the target shall have, sorted by unit, kind and name; secret values are replaced by fingerprints.
@@ -102,7 +104,7 @@ func (r *Release) digest() string {
 		panic(err) // only types that always marshal
 	}
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%q %s %s ", r.Workload, r.Score.Canonical(), text)
+	fmt.Fprintf(sum, "%q %s %s %s ", r.Workload, r.Target, r.Score.Canonical(), text)
 	for _, o := range r.Objects {
 		fmt.Fprintf(sum, "%q %q %q %d ", o.Unit, o.Key(), o.Resource, len(o.Body))
 		sum.Write(o.Body)

@@ -40,46 +40,46 @@ type environmentFile struct {
 // Target is where releases of an environment go; exactly one of its fields is set.
 type Target struct {
 	// Directory is a folder that the reconciler writes manifests into.
-	Directory *DirectoryTarget `yaml:"directory"`
+	Directory *DirectoryTarget `yaml:"directory" json:"directory,omitempty"`
 	// GitOps is a Git repository from which Argo CD or Flux deploys.
-	GitOps *GitOpsTarget `yaml:"gitops"`
-	At     fault.Place
+	GitOps *GitOpsTarget `yaml:"gitops" json:"gitops,omitempty"`
+	At     fault.Place   `json:"-"`
 }
 
 // DirectoryTarget writes manifests into a folder.
 type DirectoryTarget struct {
 	// Path is absolute, or relative to the server's data directory.
-	Path string `yaml:"path,required"`
+	Path string `yaml:"path,required" json:"path"`
 }
 
 // GitOpsTarget commits manifests to a deployment repository.
 type GitOpsTarget struct {
 	// Repository is the URL of the deployment repository (http, https or ssh).
-	Repository string `yaml:"repository,required"`
+	Repository string `yaml:"repository,required" json:"repository"`
 	// Branch is what Argo CD or Flux follows. Default main.
-	Branch string `yaml:"branch"`
+	Branch string `yaml:"branch" json:"branch"`
 	// Path is the folder of the environment in the repository. Default environments/NAME.
-	Path string `yaml:"path"`
+	Path string `yaml:"path" json:"path"`
 	// Forge names the forge of the server's configuration whose credentials are used; "" uses none.
-	Forge string `yaml:"forge"`
+	Forge string `yaml:"forge" json:"forge,omitempty"`
 	// Secrets is the folder, absolute or relative to the server's data directory, that Secrets with their values are
 	// written to instead of the repository: no secret value is ever committed. Without it, a release that holds a secret
 	// value is an error.
-	Secrets string `yaml:"secrets"`
+	Secrets string `yaml:"secrets" json:"secrets,omitempty"`
 	// ArgoCD adds an Application beside the manifests.
-	ArgoCD *ArgoCD `yaml:"argocd"`
+	ArgoCD *ArgoCD `yaml:"argocd" json:"argocd,omitempty"`
 }
 
 // ArgoCD describes the Application objects of an environment.
 type ArgoCD struct {
 	// Namespace of the Application objects. Default argocd.
-	Namespace string `yaml:"namespace"`
+	Namespace string `yaml:"namespace" json:"namespace"`
 	// Project of the Applications. Default "default".
-	Project string `yaml:"project"`
+	Project string `yaml:"project" json:"project"`
 	// Server is the cluster's address. Default https://kubernetes.default.svc.
-	Server string `yaml:"server"`
+	Server string `yaml:"server" json:"server"`
 	// Repository is the deployment repository's URL as Argo CD reaches it. Default: as we do.
-	Repository string `yaml:"repository"`
+	Repository string `yaml:"repository" json:"repository"`
 }
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)

@@ -197,19 +197,45 @@ func (l *loader) file(name string, content []byte) {
 	}
 }
 
-// apart refuses environments that would delete each other's manifests because they write to one place.
+// apart refuses environments that would delete each other's manifests because they write to one place, or one into the
+// folder of another.
 func (l *loader) apart() {
-	taken := map[string]string{}
+	type place struct{ root, path, environment string }
+	var taken []place
 	for _, name := range slices.Sorted(maps.Keys(l.platform.Environments)) {
 		t := l.platform.Environments[name].Target
-		if t.Directory == nil && t.GitOps == nil {
-			continue // reported
+		folders := t.folders()
+		for _, root := range slices.Sorted(maps.Keys(folders)) {
+			folder := folders[root]
+			for _, other := range taken {
+				if other.root == root && (within(folder, other.path) || within(other.path, folder)) {
+					l.faults = append(l.faults, fault.New(fault.ConfigValue, "environment %s writes to %q, and %s to %q: one is the other or inside it",
+						name, folder, other.environment, other.path).At(t.At))
+				}
+			}
+			taken = append(taken, place{root, folder, name})
 		}
-		if other, twice := taken[t.String()]; twice {
-			l.faults = append(l.faults, fault.New(fault.ConfigValue, "environment %s has the same target as %s: %s", name, other, t).At(t.At))
-		}
-		taken[t.String()] = name
 	}
+}
+
+// folders returns the folders that a target writes to, by what they are in: the disk, or a branch of a repository.
+func (t Target) folders() map[string]string {
+	folders := map[string]string{}
+	if t.Directory != nil {
+		folders["disk"] = path.Clean(t.Directory.Path)
+	}
+	if g := t.GitOps; g != nil {
+		folders[g.Repository+" "+g.Branch] = g.Path
+		if g.Secrets != "" {
+			folders["disk"] = path.Clean(g.Secrets)
+		}
+	}
+	return folders
+}
+
+// within says whether a folder is another one or inside it.
+func within(folder, outer string) bool {
+	return folder == outer || outer == "." && !path.IsAbs(folder) || strings.HasPrefix(folder, strings.TrimSuffix(outer, "/")+"/")
 }
 
 func (l *loader) environment(file, name string, content []byte) {

@@ -241,3 +241,27 @@ func TestReadsAMountedConfigMap(t *testing.T) {
 		t.Error("a file that is not there is left out silently")
 	}
 }
+
+func TestEnvironmentsDoNotWriteIntoEachOther(t *testing.T) {
+	t.Parallel()
+	const one = "target: {directory: {path: out}}\n"
+	gitops := func(branch, path, secrets string) string {
+		return "target: {gitops: {repository: 'https://git.example/d.git', branch: " + branch + ", path: " + path + ", secrets: " + secrets + "}}\n"
+	}
+	for other, refused := range map[string]bool{
+		"target: {directory: {path: out}}\n": true, "target: {directory: {path: ./out/}}\n": true, "target: {directory: {path: out/b}}\n": true,
+		"target: {directory: {path: .}}\n": true, "target: {directory: {path: outer}}\n": false, "target: {directory: {path: /out}}\n": false,
+		gitops("main", "x", "out"): true, gitops("main", "x", "secrets"): false,
+	} {
+		_, faults := platform.Load(platform.Files{"environments/a.yaml": one, "environments/b.yaml": other})
+		if (faults.Err() != nil) != refused {
+			t.Errorf("%s: %v", other, faults)
+		}
+	}
+	for other, refused := range map[string]bool{gitops("main", "x", "s"): true, gitops("main", "x/y", "s"): true, gitops("next", "x", "s"): false, gitops("main", "y", "s"): false} {
+		_, faults := platform.Load(platform.Files{"environments/a.yaml": gitops("main", "x", "t"), "environments/b.yaml": other})
+		if (faults.Err() != nil) != refused {
+			t.Errorf("%s: %v", other, faults)
+		}
+	}
+}

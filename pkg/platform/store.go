@@ -39,6 +39,9 @@ const (
 
 // Store keeps versions of the platform configuration in the database, so that every replica plans with the same one.
 type Store struct {
+	// Check, if set, says what beside the configuration itself keeps a version from coming into force.
+	Check func(ctx context.Context, tx pgx.Tx, p *Platform) (fault.List, error)
+
 	mu      sync.Mutex
 	id      int64
 	current *Platform
@@ -83,12 +86,21 @@ func (s *Store) Offer(ctx context.Context, tx pgx.Tx, source, commit string, fil
 		return false, nil, fmt.Errorf("lock platform configuration: %w", err)
 	}
 	p, faults := Load(files)
+	if p != nil && s.Check != nil {
+		more, err := s.Check(ctx, tx, p)
+		if err != nil {
+			return false, nil, err
+		}
+		if faults = append(faults, more...); faults.Err() != nil {
+			p = nil
+		}
+	}
 	last, err := s.Revisions(ctx, tx, 1)
 	if err != nil {
 		return false, nil, err
 	}
 	digest := files.digest()
-	if len(last) > 0 && last[0].Digest == digest {
+	if len(last) > 0 && last[0].Digest == digest && last[0].Valid == (p != nil) {
 		return false, faults, nil
 	}
 	var inForce string

@@ -44,12 +44,16 @@ func (r *Reconciler) branch(ctx context.Context, job *queue.Job) error {
 	if err != nil {
 		return err
 	}
+	// Environments are independent: one that cannot be evaluated does not stop the others.
+	var failures []error
 	for _, environment := range repo.Branches[ref.Name] {
-		if err := r.desire(ctx, repo, ref, environment, tree); err != nil {
+		err := r.desire(ctx, repo, ref, environment, tree)
+		if errors.Is(err, queue.ErrSuperseded) {
 			return err
 		}
+		failures = append(failures, err)
 	}
-	return nil
+	return errors.Join(failures...)
 }
 
 // branchEnded tells that a commit could not be evaluated at all.
@@ -69,7 +73,18 @@ func (r *Reconciler) branchEnded(ctx context.Context, tx pgx.Tx, job *queue.Job,
 		}
 		return r.passedOver(ctx, tx, repo, args.Branch, args.Branch, args.Commit)
 	}
-	return r.sayAll(ctx, tx, repo, args.Branch, args.Commit, forge.Error, "the commit could not be evaluated: "+cause.Error())
+	var reports []status.Report
+	for _, environment := range repo.Branches[args.Branch] {
+		// What was told of an environment where it could be evaluated stays true.
+		e, err := r.loadEvaluation(ctx, tx, repo.Name, args.Branch, environment, args.Commit)
+		if err != nil {
+			return err
+		}
+		if e == nil {
+			reports = append(reports, r.statusReport(repo.Name, args.Commit, environment, forge.Error, "the commit could not be evaluated: "+cause.Error()))
+		}
+	}
+	return r.Outbox.Say(ctx, tx, reports...)
 }
 
 // desire plans a tree in one environment and stores what follows: releases, runs, what waits, and what is told.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/platform"
 )
 
@@ -217,6 +218,65 @@ func TestPlatformChangeSaysNothingIfNothingChanges(t *testing.T) {
 	w.quiet()
 	w.equal("alpha score.yaml 2/2", w.apps())
 	w.equal("success: 1 deployed", w.said(commit))
+}
+
+// A platform without an environment in which something runs is refused, until nothing runs there; and an environment that
+// does not exist does not stop the others of its branch.
+func TestEnvironmentInUseStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	both := platform.Files{"environments/production.yaml": production, "environments/second.yaml": "target: {directory: {path: second}}\n"}
+	w.offer(both)
+	repo, err := getRepository(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo.Branches["main"] = []string{"second", "production"}
+	w.tx(func(tx pgx.Tx) error { return w.watcher.Put(t.Context(), tx, repo) })
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	var faults fault.List
+	refuse := func() (changed bool) {
+		w.tx(func(tx pgx.Tx) (err error) {
+			changed, faults, err = w.Platform.Offer(t.Context(), tx, "test", "", platform.Files{"environments/production.yaml": production})
+			return err
+		})
+		return changed
+	}
+	if refuse() || len(faults) != 1 || faults[0].Code != fault.EnvironmentInUse {
+		t.Errorf("the faults are %v", faults)
+	}
+	if _, err := w.Pool.Exec(t.Context(), "UPDATE applications SET removed_at = now() WHERE environment = 'second'"); err != nil {
+		t.Fatal(err)
+	}
+	if !refuse() || len(faults) > 0 {
+		t.Errorf("the faults are %v", faults)
+	}
+	commit := w.push(map[string]string{"score.yaml": file("alpha", "a:2")})
+	w.equal("a:2", w.deployed("alpha"))
+	w.equal("error: the commit could not be evaluated: there is no environment \"second\" in the platform configuration [ORC-3105]\nsuccess: 1 deployed",
+		w.rows(`SELECT state || ': ' || body FROM reports WHERE kind = 'status' AND target = $1 ORDER BY state`, commit))
+}
+
+// An environment that delivers to another place does so without a new commit.
+func TestNewTargetIsDeliveredTo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	commit := w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	w.offer(platform.Files{"environments/production.yaml": strings.Replace(production, "out", "elsewhere", 1)})
+	w.quiet()
+	w.equal("alpha score.yaml 2/2", w.apps())
+	w.equal("success: 1 deployed", w.said(commit))
+	if _, err := os.Stat(filepath.Join(w.data, "elsewhere", "alpha", "alpha.deployment.apps.yaml")); err != nil {
+		t.Error(err)
+	}
+	plan, err := w.Planner.Plans(t.Context(), w.Pool, planner.Filter{}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := w.Planner.Plan(t.Context(), w.Pool, plan[0].ID)
+	if err != nil || len(last.Plan.Changes) != 1 || last.Plan.Changes[0].Part != "target" || last.Plan.Changes[0].Fields[0].Path != "directory.path" {
+		t.Errorf("the plan is %+v, %v", last.Plan, err)
+	}
 }
 
 // An environment that a branch gets later is deployed without a new commit.

@@ -110,6 +110,7 @@ func (w *world) newReplica(pool *pgxpool.Pool) replica {
 		Instance: "test", URL: "http://reconciler", Tracer: tracer, Log: zerolog.Nop(),
 	}
 	forgeOf := func(string) (forge.Forge, error) { return w.forge, nil }
+	versions.Check = r.CheckPlatform
 	r.Outbox = &status.Outbox{
 		Pool: pool, Queue: q, Redact: redactor.Redact, Marker: r.Marker, Log: zerolog.Nop(),
 		Forge: func(_ context.Context, name string) (forge.Forge, string, error) { return w.forge, name, nil },

@@ -1,0 +1,29 @@
+package reconcile
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/platform"
+)
+
+// CheckPlatform refuses a platform configuration without an environment in which applications run: they would be there
+// with nobody to change or remove them.
+func (r *Reconciler) CheckPlatform(ctx context.Context, tx pgx.Tx, p *platform.Platform) (faults fault.List, err error) {
+	list, err := r.Planner.Applications(ctx, tx, planner.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	missing := ""
+	for _, a := range list { // sorted by environment
+		if _, there := p.Environments[a.Environment]; there || a.Environment == missing {
+			continue
+		}
+		missing = a.Environment
+		faults = append(faults, fault.New(fault.EnvironmentInUse, "environment %s is not in the configuration any more, but %s and maybe others run there", missing, a.Name))
+	}
+	return faults, nil
+}
