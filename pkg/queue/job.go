@@ -112,6 +112,20 @@ func (j *Job) Superseded() <-chan struct{} { return j.superseded }
 
 func (j *Job) supersede() { j.once.Do(func() { close(j.superseded) }) }
 
+// Hold fails with [ErrLeaseLost] when another worker has the job, and keeps others from taking it until the transaction
+// ends: what the transaction wrote is the worker's that has the lease. Call it last, for the lease runs on meanwhile.
+func (j *Job) Hold(ctx context.Context, tx pgx.Tx) error {
+	var id int64
+	err := tx.QueryRow(ctx, sqlHold, j.ID, j.Token).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrLeaseLost
+	}
+	if err != nil {
+		return fmt.Errorf("hold job %d: %w", j.ID, err)
+	}
+	return nil
+}
+
 // Finish marks the job as done in the handler's own transaction, so that its last write, follow-up jobs and the job's end
 // commit together. It takes the key's lock until the transaction ends: call it last. It returns [ErrLeaseLost] when
 // another worker has the job; the transaction must then be rolled back.

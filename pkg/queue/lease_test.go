@@ -36,6 +36,10 @@ func TestAJobOfASilentWorkerIsTakenOverAndItsLateWritesAreRefused(t *testing.T) 
 		}
 		fenced <- time.Now()
 		<-takenOver
+		held := pgx.BeginFunc(context.WithoutCancel(ctx), pool, func(tx pgx.Tx) error { return job.Hold(context.WithoutCancel(ctx), tx) })
+		if !errors.Is(held, queue.ErrLeaseLost) {
+			t.Errorf("a late writer holds the job: %v", held)
+		}
 		late <- pgx.BeginFunc(context.WithoutCancel(ctx), pool, func(tx pgx.Tx) error {
 			return job.Finish(context.WithoutCancel(ctx), tx)
 		})

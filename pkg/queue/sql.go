@@ -81,6 +81,9 @@ const (
 			EXISTS (SELECT FROM jobs n WHERE n.key = jobs.key AND n.kind = jobs.kind AND n.generation > jobs.generation) AS newer
 		FROM asked LEFT JOIN jobs ON jobs.id = asked.id AND jobs.token = asked.token LEFT JOIN extended ON extended.id = asked.id`
 
+	// sqlHold locks the job $1 with token $2.
+	sqlHold = `SELECT id FROM jobs WHERE id = $1 AND token = $2 FOR NO KEY UPDATE`
+
 	// sqlFinish ends the jobs $1 with tokens $2 in states $3 with failures $4 (codes) and $5 (texts, null for none), and
 	// promotes the next of each key. The keys must be locked. Ids that are missing in the answer were fenced off.
 	sqlFinish = `WITH gone AS (DELETE FROM jobs USING unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::text[], $5::text[])

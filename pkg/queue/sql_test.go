@@ -32,6 +32,7 @@ var statements = map[string]struct{ sql, arguments string }{
 	"sqlInsert":        {sqlInsert, "'key40000', 'k', 6, 'd', 2, '{}', NULL, 8, NULL"},
 	"sqlClaim":         {claim16, "'w', 15000000, ARRAY['k']"},
 	"sqlBeat":          {sqlBeat, "(SELECT array_agg(id) FROM held), (SELECT array_agg(token) FROM held), 15000000"},
+	"sqlHold":          {sqlHold, "(SELECT min(id) FROM held), (SELECT min(token) FROM held)"},
 	"sqlFinish":        {sqlFinish, "(SELECT array_agg(id) FROM held), (SELECT array_agg(token) FROM held), array_fill(3::smallint, ARRAY[16]), array_fill(''::text, ARRAY[16]), array_fill(NULL::text, ARRAY[16])"},
 	"sqlLook":          {sqlLook, "(SELECT min(id) FROM held), (SELECT min(token) FROM held), true, 1000000"},
 	"sqlBack":          {sqlBack, "(SELECT min(id) FROM held), (SELECT min(token) FROM held), 1000, 0, 'c', 'e', NULL"},

@@ -47,7 +47,7 @@ func (r *Reconciler) branch(ctx context.Context, job *queue.Job) error {
 	// Environments are independent: one that cannot be evaluated does not stop the others.
 	var failures []error
 	for _, environment := range repo.Branches[ref.Name] {
-		err := r.desire(ctx, repo, ref, environment, tree)
+		err := r.desire(ctx, job, repo, ref, environment, tree)
 		if errors.Is(err, queue.ErrSuperseded) {
 			return err
 		}
@@ -88,7 +88,7 @@ func (r *Reconciler) branchEnded(ctx context.Context, tx pgx.Tx, job *queue.Job,
 }
 
 // desire plans a tree in one environment and stores what follows: releases, runs, what waits, and what is told.
-func (r *Reconciler) desire(ctx context.Context, repo gitwatch.Repository, ref gitwatch.Ref, environment string, tree Tree) error {
+func (r *Reconciler) desire(ctx context.Context, job *queue.Job, repo gitwatch.Repository, ref gitwatch.Ref, environment string, tree Tree) error {
 	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
 		// Evaluations of one environment take turns, so that each sees the names, services and resources of the others.
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('environment ' || $1, 11))`, environment); err != nil {
@@ -136,7 +136,10 @@ func (r *Reconciler) desire(ctx context.Context, repo gitwatch.Repository, ref g
 		}); err != nil {
 			return err
 		}
-		return r.refresh(ctx, tx, repo.Name, *ref.Commit)
+		if err := r.refresh(ctx, tx, repo.Name, *ref.Commit); err != nil {
+			return err
+		}
+		return job.Hold(ctx, tx)
 	})
 }
 
