@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/innominatus/reconciler/pkg/fault"
@@ -69,7 +68,6 @@ const (
 	StepRunning   StepState = "running"
 	StepSucceeded StepState = "succeeded"
 	StepFailed    StepState = "failed"
-	StepSkipped   StepState = "skipped"
 )
 
 // Step is a node of a run's graph.
@@ -81,11 +79,10 @@ type Step struct {
 	State    StepState `json:"state"`
 	Attempt  int       `json:"attempt"`
 	// Detail says what the step did, for people.
-	Detail     string          `json:"detail,omitempty"`
-	Checkpoint json.RawMessage `json:"-"`
-	Fault      *fault.Fault    `json:"fault,omitempty"`
-	StartedAt  *time.Time      `json:"startedAt,omitempty"`
-	FinishedAt *time.Time      `json:"finishedAt,omitempty"`
+	Detail     string       `json:"detail,omitempty"`
+	Fault      *fault.Fault `json:"fault,omitempty"`
+	StartedAt  *time.Time   `json:"startedAt,omitempty"`
+	FinishedAt *time.Time   `json:"finishedAt,omitempty"`
 }
 
 // LogLine is a line of a run's log.

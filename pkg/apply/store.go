@@ -48,7 +48,7 @@ WHERE id = $1 AND state IN ('queued', 'running') RETURNING ` + runColumns
 (SELECT FROM runs o WHERE o.environment = r.environment AND o.name = r.name AND o.application <> r.application AND o.id > r.id) ORDER BY name`
 	sqlSucceeded = `SELECT generation FROM runs WHERE application = $1 AND state = 'succeeded' AND kind <> 'remove'`
 
-	stepColumns   = `run, position, name, needs, state, attempt, detail, checkpoint, fault, started_at, finished_at`
+	stepColumns   = `run, position, name, needs, state, attempt, detail, fault, started_at, finished_at`
 	sqlSteps      = `SELECT ` + stepColumns + ` FROM steps WHERE run = $1 ORDER BY position`
 	sqlInsertStep = `INSERT INTO steps (run, position, name, needs, state) VALUES ($1, $2, $3, $4, 'waiting') ON CONFLICT (run, name) DO NOTHING`
 	sqlStartStep  = `UPDATE steps SET state = 'running', attempt = attempt + 1, started_at = coalesce(started_at, now()), fault = NULL

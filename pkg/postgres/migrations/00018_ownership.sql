@@ -19,3 +19,6 @@ CREATE TABLE installation (
   one  boolean PRIMARY KEY DEFAULT true CHECK (one),
   mark text NOT NULL
 );
+
+-- A step's state is its checkpoint.
+ALTER TABLE steps DROP COLUMN checkpoint;
