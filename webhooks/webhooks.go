@@ -40,6 +40,11 @@ const (
 	retention = 7 * 24 * time.Hour
 )
 
+const (
+	sqlRemember = `INSERT INTO deliveries (forge, delivery, event, repository) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`
+	sqlForget   = `DELETE FROM deliveries WHERE received_at < now() - make_interval(secs => $1)`
+)
+
 // Hook is a forge that may send webhooks.
 type Hook struct {
 	// Kind is gitea or github: it decides the names of headers.
@@ -157,8 +162,7 @@ func (rc *Receiver) receive(w http.ResponseWriter, r *http.Request, name string)
 func (rc *Receiver) store(ctx context.Context, name, delivery, event string, p payload) (string, int, error) {
 	outcome, repository := "accepted", p.Repository.FullName
 	err := pgx.BeginFunc(ctx, rc.Pool, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `INSERT INTO deliveries (forge, delivery, event, repository) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
-			name, delivery, event, repository)
+		tag, err := tx.Exec(ctx, sqlRemember, name, delivery, event, repository)
 		if err != nil {
 			return fmt.Errorf("store delivery: %w", err)
 		}
@@ -184,7 +188,7 @@ func (rc *Receiver) store(ctx context.Context, name, delivery, event string, p p
 
 // Sweep forgets old deliveries.
 func (rc *Receiver) Sweep(ctx context.Context) error {
-	_, err := rc.Pool.Exec(ctx, `DELETE FROM deliveries WHERE received_at < now() - make_interval(secs => $1)`, retention.Seconds())
+	_, err := rc.Pool.Exec(ctx, sqlForget, retention.Seconds())
 	if err != nil {
 		return fmt.Errorf("forget deliveries: %w", err)
 	}

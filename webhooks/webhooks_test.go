@@ -417,3 +417,8 @@ func FuzzReceive(f *testing.F) {
 		}
 	})
 }
+
+func TestAllStatementsFitTheSchema(t *testing.T) {
+	t.Parallel()
+	testenv.Statements(t, testenv.Pool(t))
+}

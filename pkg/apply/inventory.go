@@ -148,7 +148,7 @@ func removalRank(i item) int {
 
 func (s *Store) items(ctx context.Context, db postgres.Querier, run Run) ([]item, error) {
 	list, err := postgres.Collect[item](db.Query(ctx, sqlItems, run.Environment, run.Application))
-	return list, wrap("read inventory", err)
+	return list, fault.While("read inventory", err)
 }
 
 // Taken is an object that belongs to another application.
@@ -170,7 +170,7 @@ func (s *Store) Taken(ctx context.Context, db postgres.Querier, environment stri
 		}
 	}
 	list, err := postgres.Collect[Taken](db.Query(ctx, sqlTaken, environment, application, own, shared))
-	return list, wrap("read owners of objects", err)
+	return list, fault.While("read owners of objects", err)
 }
 
 // Fault says whose an object is.
@@ -207,5 +207,5 @@ func (s *Store) keep(ctx context.Context, tx pgx.Tx, run Run, items []item) erro
 		}
 	}
 	_, err := tx.Exec(ctx, sqlDropItems, run.Environment, run.Application, keys)
-	return wrap("store inventory", err)
+	return fault.While("store inventory", err)
 }

@@ -171,7 +171,7 @@ func (e *execution) step(ctx context.Context, s step) error {
 			return err
 		}
 		_, err := tx.Exec(ctx, sqlStartStep, e.run.ID, s.name)
-		return wrap("start step", err)
+		return fault.While("start step", err)
 	})
 	if err != nil {
 		return err
@@ -188,7 +188,7 @@ func (e *execution) step(ctx context.Context, s step) error {
 			return err
 		}
 		_, err := tx.Exec(ending, sqlEndStep, e.run.ID, s.name, state, e.Redactor.Redact(detail), e.redacted(cause))
-		return wrap("end step", err)
+		return fault.While("end step", err)
 	})
 	if failure != nil {
 		return failure

@@ -3,13 +3,10 @@ package apply
 import (
 	"context"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/innominatus/reconciler/internal/testenv"
 	"github.com/innominatus/reconciler/pkg/fault"
 )
 
@@ -50,44 +47,5 @@ func TestNoSecretIsStoredInTheOpen(t *testing.T) {
 
 func TestAllStatementsFitTheSchema(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	statements := map[string]string{
-		"sqlInsertRun": sqlInsertRun, "sqlRun": sqlRun, "sqlRuns": sqlRuns, "sqlRunOf": sqlRunOf, "sqlBegin": sqlBegin, "sqlFence": sqlFence,
-		"sqlEnd": sqlEnd, "sqlWrote": sqlWrote, "sqlNoteFault": sqlNoteFault, "sqlFormer": sqlFormer, "sqlSucceeded": sqlSucceeded,
-		"sqlSteps": sqlSteps, "sqlInsertStep": sqlInsertStep, "sqlStartStep": sqlStartStep, "sqlEndStep": sqlEndStep, "sqlLog": sqlLog, "sqlLogs": sqlLogs,
-		"sqlItems": sqlItems, "sqlKeepItem": sqlKeepItem, "sqlClaimItem": sqlClaimItem, "sqlDropItems": sqlDropItems, "sqlLockShared": sqlLockShared,
-		"sqlResources": sqlResources, "sqlOwn": sqlOwn, "sqlOthers": sqlOthers, "sqlSharers": sqlSharers, "sqlTaken": sqlTaken, "sqlUpsertResource": sqlUpsertResource, "sqlRetire": sqlRetire, "sqlShared": sqlShared,
-		"sqlLockState": sqlLockState, "sqlStoreShared": sqlStoreShared,
-	}
-	for _, name := range constants(t) {
-		if statements[name] == "" {
-			t.Errorf("%s is not tested", name)
-		}
-	}
-	for name, text := range statements {
-		if _, err := w.pool.Exec(t.Context(), "PREPARE "+name+" AS "+text); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-// constants returns the names of the package's SQL constants.
-func constants(t *testing.T) (names []string) {
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(tree, func(n ast.Node) bool {
-			if v, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(v.Names[0].Name, "sql") {
-				names = append(names, v.Names[0].Name)
-			}
-			return true
-		})
-	}
-	return names
+	testenv.Statements(t, testenv.Pool(t))
 }

@@ -77,19 +77,19 @@ func (s *Store) RunOf(ctx context.Context, db postgres.Querier, application, gen
 // Runs returns the newest runs, the newest first.
 func (s *Store) Runs(ctx context.Context, db postgres.Querier, f RunFilter, limit int) ([]Run, error) {
 	list, err := postgres.Collect[Run](db.Query(ctx, sqlRuns, f.Environment, f.Name, f.Repository, f.Commit, limit))
-	return list, wrap("read runs", err)
+	return list, fault.While("read runs", err)
 }
 
 // Steps returns a run's steps in order.
 func (s *Store) Steps(ctx context.Context, db postgres.Querier, run int64) ([]Step, error) {
 	list, err := postgres.Collect[Step](db.Query(ctx, sqlSteps, run))
-	return list, wrap("read steps", err)
+	return list, fault.While("read steps", err)
 }
 
 // Logs returns up to 1,000 lines of a run's log after the line with an id.
 func (s *Store) Logs(ctx context.Context, db postgres.Querier, run, after int64) ([]LogLine, error) {
 	list, err := postgres.Collect[LogLine](db.Query(ctx, sqlLogs, run, after))
-	return list, wrap("read log", err)
+	return list, fault.While("read log", err)
 }
 
 // Succeeded returns the generations of an application whose runs succeeded.
@@ -168,7 +168,7 @@ func (s *Store) fence(ctx context.Context, db postgres.Querier, r Run) error {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("run %d: %w", r.ID, queue.ErrLeaseLost)
 	}
-	return wrap("check lease of run", err)
+	return fault.While("check lease of run", err)
 }
 
 // end brings a run into a final state.
@@ -192,13 +192,6 @@ func oneRun(rows pgx.Rows, err error) (Run, error) {
 		return Run{}, fault.New(fault.RunUnknown, "there is no such run")
 	}
 	return list[0], nil
-}
-
-func wrap(act string, err error) error {
-	if err != nil {
-		return fmt.Errorf("%s: %w", act, err)
-	}
-	return nil
 }
 
 // JobOf returns the live job that executes a run.

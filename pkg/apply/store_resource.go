@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/platform/recipe"
 	"github.com/innominatus/reconciler/pkg/postgres"
@@ -73,7 +74,7 @@ ON CONFLICT (environment) DO UPDATE SET state = $2, updated_at = now()`
 // Resources returns what is provisioned in an environment ("" for all) and used by a workload ("" for any).
 func (s *Store) Resources(ctx context.Context, db postgres.Querier, environment, user string) ([]Resource, error) {
 	list, err := postgres.Collect[Resource](db.Query(ctx, sqlResources, environment, user, false))
-	return list, wrap("read resources", err)
+	return list, fault.While("read resources", err)
 }
 
 // Stored returns what planning has to know about an environment: its resources by UID, deleted ones too, and the state
@@ -143,7 +144,7 @@ func (s *Store) provisioned(ctx context.Context, tx pgx.Tx, run Run, r planner.R
 	}
 	_, err = tx.Exec(ctx, sqlUpsertResource, run.Environment, r.UID, r.Type, r.Class, r.ID, r.Provisioner, r.Stateful, params,
 		r.Outputs, state, run.Name, run.Token, shared)
-	return wrap("store resource "+r.UID, err)
+	return fault.While("store resource "+r.UID, err)
 }
 
 // describedByOthers returns the UIDs of the resources that a run's workload only uses.
@@ -157,7 +158,7 @@ func (s *Store) describedByOthers(ctx context.Context, db postgres.Querier, run 
 	for _, uid := range list {
 		out[uid] = true
 	}
-	return out, wrap("read who describes resources", err)
+	return out, fault.While("read who describes resources", err)
 }
 
 // Sharers returns the workloads that use resources that a run's workload describes.
@@ -167,7 +168,7 @@ func (s *Store) Sharers(ctx context.Context, db postgres.Querier, run Run) ([]st
 		return nil, fmt.Errorf("read who shares resources: %w", err)
 	}
 	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	return list, wrap("read who shares resources", err)
+	return list, fault.While("read who shares resources", err)
 }
 
 // retire takes a workload off the resources that it does not use any more, and returns those that nobody uses now.
@@ -184,7 +185,7 @@ func (s *Store) retire(ctx context.Context, tx pgx.Tx, environment, workload str
 		}
 		return nil
 	})
-	return deleted, wrap("retire resources", err)
+	return deleted, fault.While("retire resources", err)
 }
 
 // storeShared adds to the state that an environment's resources share. Another application may have added to it since
@@ -202,7 +203,7 @@ func (s *Store) storeShared(ctx context.Context, tx pgx.Tx, environment string, 
 		return err
 	}
 	_, err = tx.Exec(ctx, sqlStoreShared, environment, sealed)
-	return wrap("store shared state", err)
+	return fault.While("store shared state", err)
 }
 
 // join returns a map with what both have; where they differ, add wins.
@@ -248,5 +249,5 @@ func (s *Store) openJSON(sealed []byte, context string) (map[string]any, error) 
 		return nil, err
 	}
 	out, err := recipe.Decode(plain)
-	return out, wrap("read "+context, err)
+	return out, fault.While("read "+context, err)
 }

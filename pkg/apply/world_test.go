@@ -28,11 +28,6 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-const (
-	patience = 30 * time.Second
-	glance   = 10 * time.Millisecond
-)
-
 // shelf is a target in memory. hook, if set, is asked before a delivery does anything.
 type shelf struct {
 	mu    sync.Mutex
@@ -232,17 +227,10 @@ func (w *world) schedule(a planner.Application, r *planner.Release) (run Run) {
 // until waits for a state of the world.
 func (w *world) until(what string, ask func() bool) {
 	w.Helper()
-	deadline, tick := time.NewTimer(patience), time.NewTicker(glance)
-	defer deadline.Stop()
-	defer tick.Stop()
-	for !ask() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			runs, _ := w.runner.Runs.Runs(w.Context(), w.pool, RunFilter{}, 10)
-			w.Fatalf("waited for %s; the runs are %+v", what, runs)
-		}
-	}
+	testenv.Until(w, what, ask, func() string {
+		runs, _ := w.runner.Runs.Runs(w.Context(), w.pool, RunFilter{}, 10)
+		return fmt.Sprintf("the runs are %+v", runs)
+	})
 }
 
 // ended waits for the end of a run.

@@ -310,3 +310,8 @@ func TestTokensAreListedWithTheirUseAndWithoutValues(t *testing.T) {
 		t.Errorf("used: %+v", used)
 	}
 }
+
+func TestAllStatementsFitTheSchema(t *testing.T) {
+	t.Parallel()
+	testenv.Statements(t, testenv.Pool(t))
+}

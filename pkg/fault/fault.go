@@ -255,3 +255,11 @@ func (l List) Sort() {
 		return strings.Compare(a.Message, b.Message)
 	})
 }
+
+// While adds to an error what was being done; that of nil is nil.
+func While(act string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", act, err)
+}

@@ -127,7 +127,7 @@ WHERE (p.state, p.head_commit, p.base_ref, p.base_commit, p.merge_commit) IS DIS
 // Repositories returns all that are watched, by name.
 func Repositories(ctx context.Context, db postgres.Querier) ([]Repository, error) {
 	list, err := postgres.Collect[Repository](db.Query(ctx, sqlRepositories))
-	return list, wrap("read repositories", err)
+	return list, fault.While("read repositories", err)
 }
 
 // Get returns a repository, also one that is not watched any more, or a fault.
@@ -150,7 +150,7 @@ func put(ctx context.Context, tx pgx.Tx, r Repository) (bool, error) {
 	}
 	tag, err := tx.Exec(ctx, sqlPutRepository, r.Name, r.URL, r.Forge, branches, r.Paths, r.PollSeconds, r.Origin)
 	if err != nil || tag.RowsAffected() > 0 {
-		return err == nil, wrap("store repository "+r.Name, err)
+		return err == nil, fault.While("store repository "+r.Name, err)
 	}
 	stored, err := Get(ctx, tx, r.Name)
 	if err == nil && stored.Origin != r.Origin {
@@ -163,7 +163,7 @@ func put(ctx context.Context, tx pgx.Tx, r Repository) (bool, error) {
 func drop(ctx context.Context, tx pgx.Tx, name string, origin Origin) error {
 	tag, err := tx.Exec(ctx, sqlDropRepository, name, origin)
 	if err != nil || tag.RowsAffected() > 0 {
-		return wrap("drop repository", err)
+		return fault.While("drop repository", err)
 	}
 	stored, err := Get(ctx, tx, name)
 	switch {
@@ -183,14 +183,14 @@ func configured(name string) error {
 // Refs returns the branches of a repository that are followed.
 func Refs(ctx context.Context, db postgres.Querier, repository string) ([]Ref, error) {
 	list, err := postgres.Collect[Ref](db.Query(ctx, sqlRefs, repository))
-	return list, wrap("read refs", err)
+	return list, fault.While("read refs", err)
 }
 
 // GetRef returns a branch as it was seen last; found is false if it never was.
 func GetRef(ctx context.Context, db postgres.Querier, repository, name string) (ref Ref, found bool, err error) {
 	list, err := postgres.Collect[Ref](db.Query(ctx, sqlRef, repository, name))
 	if err != nil || len(list) == 0 {
-		return Ref{}, false, wrap("read ref", err)
+		return Ref{}, false, fault.While("read ref", err)
 	}
 	return list[0], true, nil
 }
@@ -198,7 +198,7 @@ func GetRef(ctx context.Context, db postgres.Querier, repository, name string) (
 // Pulls returns the pull requests of a repository in a state ("" for all).
 func Pulls(ctx context.Context, db postgres.Querier, repository string, state forge.PullState) ([]Pull, error) {
 	list, err := postgres.Collect[Pull](db.Query(ctx, sqlPulls, repository, state))
-	return list, wrap("read pull requests", err)
+	return list, fault.While("read pull requests", err)
 }
 
 // GetPull returns a pull request as it was seen last.
@@ -214,7 +214,7 @@ func MergedBy(ctx context.Context, db postgres.Querier, repository, commit strin
 func onePull(rows pgx.Rows, err error) (Pull, bool, error) {
 	list, err := postgres.Collect[Pull](rows, err)
 	if err != nil || len(list) == 0 {
-		return Pull{}, false, wrap("read pull request", err)
+		return Pull{}, false, fault.While("read pull request", err)
 	}
 	return list[0], true, nil
 }
@@ -226,13 +226,6 @@ func moved(row pgx.Row) (generation int64, ok bool, err error) {
 		return 0, false, nil
 	}
 	return generation, err == nil, err
-}
-
-func wrap(act string, err error) error {
-	if err != nil {
-		return fmt.Errorf("%s: %w", act, err)
-	}
-	return nil
 }
 
 const (

@@ -128,7 +128,10 @@ func (w *Watcher) Drop(ctx context.Context, tx pgx.Tx, name string) error {
 	return drop(ctx, tx, name, API)
 }
 
-const sqlNextLook = `UPDATE repositories SET looks = looks + 1 WHERE name = $1 AND removed_at IS NULL RETURNING looks`
+const (
+	sqlNextLook = `UPDATE repositories SET looks = looks + 1 WHERE name = $1 AND removed_at IS NULL RETURNING looks`
+	sqlLooks    = `SELECT looks FROM repositories WHERE name = $1 FOR UPDATE`
+)
 
 // Hint asks for a look at a repository now. A look that waits for its time makes way; one that runs is followed by
 // another, because it may have asked before what the hint is about happened.
@@ -143,12 +146,12 @@ func (w *Watcher) enqueue(ctx context.Context, tx pgx.Tx, repository string, at 
 	}
 	look, ok, err := moved(tx.QueryRow(ctx, sqlNextLook, repository))
 	if err != nil || !ok {
-		return wrap("ask for a look", err)
+		return fault.While("ask for a look", err)
 	}
 	_, err = w.Queue.Enqueue(ctx, tx, queue.Insert{
 		Kind: JobKind, Key: "repository/" + repository, Generation: look, RunAt: at, Args: args,
 	})
-	return wrap("enqueue look", err)
+	return fault.While("enqueue look", err)
 }
 
 // sighting is what one look saw.
@@ -287,7 +290,7 @@ func (w *Watcher) notePull(ctx context.Context, tx pgx.Tx, r Repository, p forge
 	_, ok, err := moved(tx.QueryRow(ctx, sqlSeePull, r.Name, p.Number, p.State, p.Title, p.Author, p.HeadRef, p.HeadCommit,
 		p.BaseRef, base, p.Fork, p.MergeCommit))
 	if err != nil || !ok {
-		return wrap("store pull request", err)
+		return fault.While("store pull request", err)
 	}
 	stored, _, err := GetPull(ctx, tx, r.Name, p.Number)
 	if err != nil {
@@ -313,7 +316,7 @@ func (w *Watcher) next(ctx context.Context, tx pgx.Tx, job *queue.Job, r Reposit
 		return fmt.Errorf("note look: %w", err)
 	}
 	var newest int64
-	if err := tx.QueryRow(ctx, `SELECT looks FROM repositories WHERE name = $1 FOR UPDATE`, r.Name).Scan(&newest); err != nil {
+	if err := tx.QueryRow(ctx, sqlLooks, r.Name).Scan(&newest); err != nil {
 		return fmt.Errorf("count looks: %w", err)
 	}
 	if newest > job.Generation {

@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -31,11 +27,7 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-const (
-	patience = 30 * time.Second
-	glance   = 10 * time.Millisecond
-	ours     = "shop/app"
-)
+const ours = "shop/app"
 
 // sink writes down what it is told.
 type sink struct {
@@ -182,16 +174,7 @@ func (w *world) number(sql string) (n int) {
 
 func (w *world) until(what string, ask func() bool) {
 	w.Helper()
-	deadline, tick := time.NewTimer(patience), time.NewTicker(glance)
-	defer deadline.Stop()
-	defer tick.Stop()
-	for !ask() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			w.Fatalf("waited for %s", what)
-		}
-	}
+	testenv.Until(w, what, ask, func() string { return "the sink was told " + strings.Join(w.sink.take(), ", ") })
 }
 
 func (w *world) told(want ...string) {
@@ -541,31 +524,5 @@ func TestJitterStaysInItsBounds(t *testing.T) {
 
 func TestAllStatementsFitTheSchema(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	statements := map[string]string{
-		"sqlRepositories": sqlRepositories, "sqlRepository": sqlRepository, "sqlPutRepository": sqlPutRepository, "sqlDropRepository": sqlDropRepository,
-		"sqlLooked": sqlLooked, "sqlRefs": sqlRefs, "sqlRef": sqlRef, "sqlMoveRef": sqlMoveRef, "sqlTouchRef": sqlTouchRef, "sqlPulls": sqlPulls,
-		"sqlPull": sqlPull, "sqlMerged": sqlMerged, "sqlSeePull": sqlSeePull, "sqlTouchPull": sqlTouchPull, "sqlNextLook": sqlNextLook, "sqlMissed": sqlMissed,
-	}
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range files {
-		tree, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(tree, func(n ast.Node) bool {
-			if v, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(v.Names[0].Name, "sql") && statements[v.Names[0].Name] == "" {
-				t.Errorf("%s is not tested", v.Names[0].Name)
-			}
-			return true
-		})
-	}
-	for name, text := range statements {
-		if _, err := w.pool.Exec(t.Context(), "PREPARE "+name+" AS "+text); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
+	testenv.Statements(t, testenv.Pool(t))
 }

@@ -128,7 +128,7 @@ func (s *Store) Create(ctx context.Context, tx pgx.Tx, environment, repository, 
 // Evaluated notes what the newest look at an application gave.
 func (s *Store) Evaluated(ctx context.Context, tx pgx.Tx, a Application) error {
 	_, err := tx.Exec(ctx, sqlEvaluated, a.ID, a.Inputs, a.Commit, orNull(a.Faults), a.Name, a.Asked)
-	return wrap("note evaluation", err)
+	return fault.While("note evaluation", err)
 }
 
 // Move gives applications new paths by id. Two may change places: none is at its new one before all have left.
@@ -149,31 +149,31 @@ func (s *Store) Move(ctx context.Context, tx pgx.Tx, paths map[int64]string) err
 // Wait notes the plan that waits for a person; "" if none does.
 func (s *Store) Wait(ctx context.Context, tx pgx.Tx, application int64, plan string, why *fault.Fault) error {
 	_, err := tx.Exec(ctx, sqlWait, application, plan, why)
-	return wrap("note waiting plan", err)
+	return fault.While("note waiting plan", err)
 }
 
 // SetHold stops automatic deployment of an application.
 func (s *Store) SetHold(ctx context.Context, tx pgx.Tx, application int64, h Hold) error {
 	_, err := tx.Exec(ctx, sqlHold, application, h.Reason, h.By, h.Digest)
-	return wrap("set hold", err)
+	return fault.While("set hold", err)
 }
 
 // LiftHold allows automatic deployment again.
 func (s *Store) LiftHold(ctx context.Context, tx pgx.Tx, application int64) error {
 	_, err := tx.Exec(ctx, sqlUnhold, application)
-	return wrap("lift hold", err)
+	return fault.While("lift hold", err)
 }
 
 // Applied notes that a generation is in the target. An older one than is noted changes nothing.
 func (s *Store) Applied(ctx context.Context, tx pgx.Tx, application, generation int64) error {
 	_, err := tx.Exec(ctx, sqlApplied, application, generation)
-	return wrap("note applied generation", err)
+	return fault.While("note applied generation", err)
 }
 
 // Removed notes that an application is gone from the target, unless something newer is desired by now.
 func (s *Store) Removed(ctx context.Context, tx pgx.Tx, application, generation int64) error {
 	_, err := tx.Exec(ctx, sqlRemoved, application, generation)
-	return wrap("note removal", err)
+	return fault.While("note removal", err)
 }
 
 func collectApplications(rows pgx.Rows, err error) ([]Application, error) {
@@ -211,13 +211,6 @@ func orNull(l fault.List) any {
 	return l
 }
 
-func wrap(act string, err error) error {
-	if err != nil {
-		return fmt.Errorf("%s: %w", act, err)
-	}
-	return nil
-}
-
 // Services returns how the newest desired releases of an environment are reached, by workload.
 func (s *Store) Services(ctx context.Context, db postgres.Querier, environment string) (map[string]recipe.Service, error) {
 	rows, err := db.Query(ctx, sqlServices, environment)
@@ -233,7 +226,7 @@ func (s *Store) Services(ctx context.Context, db postgres.Querier, environment s
 		out[name] = service
 		return err
 	})
-	return out, wrap("read services", err)
+	return out, fault.While("read services", err)
 }
 
 const sqlServices = `SELECT a.name, r.content->'service' FROM applications a

@@ -54,7 +54,7 @@ func (s *Store) StorePlan(ctx context.Context, db postgres.Querier, p *Plan, rep
 		shown = &pull
 	}
 	_, err = db.Exec(ctx, sqlStorePlan, p.ID, repository, p.Environment, p.Application, content, commit, shown)
-	return wrap("store plan", err)
+	return fault.While("store plan", err)
 }
 
 // Plan returns a stored plan.
@@ -71,13 +71,13 @@ func (s *Store) Plan(ctx context.Context, db postgres.Querier, id string) (PlanR
 		return PlanRecord{}, fmt.Errorf("read plan: %w", err)
 	}
 	list[0].Plan = &Plan{}
-	return list[0], wrap("read plan", json.Unmarshal(content, list[0].Plan))
+	return list[0], fault.While("read plan", json.Unmarshal(content, list[0].Plan))
 }
 
 // Plans returns the newest plans, the newest first, without content.
 func (s *Store) Plans(ctx context.Context, db postgres.Querier, f Filter, limit int) ([]PlanRecord, error) {
 	list, err := postgres.Collect[PlanRecord](db.Query(ctx, sqlPlans, f.Environment, f.Repository, f.Name, limit))
-	return list, wrap("read plans", err)
+	return list, fault.While("read plans", err)
 }
 
 // Confirm notes that a person wants a plan that waits for a confirmation.
@@ -86,5 +86,5 @@ func (s *Store) Confirm(ctx context.Context, tx pgx.Tx, id, by string) error {
 	if err == nil && tag.RowsAffected() == 0 {
 		return fault.New(fault.PlanNotWaiting, "plan %s was confirmed before", id)
 	}
-	return wrap("confirm plan", err)
+	return fault.While("confirm plan", err)
 }

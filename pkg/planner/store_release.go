@@ -69,7 +69,7 @@ func (s *Store) NextRelease(ctx context.Context, tx pgx.Tx, rec Record, r *Relea
 		hidden, digest = s.Keys.Seal(plain, sealContext(rec.Application, generation)), r.Digest
 	}
 	_, err := tx.Exec(ctx, sqlInsertRelease, rec.Application, generation, digest, content, hidden, rec.Plan, rec.Commit, rec.Cause, rec.Of)
-	return generation, wrap("store release", err)
+	return generation, fault.While("store release", err)
 }
 
 func sealContext(application, generation int64) string {
@@ -84,7 +84,7 @@ func (s *Store) Release(ctx context.Context, db postgres.Querier, application, g
 		return nil, fault.New(fault.ReleaseUnknown, "there is no release of generation %d", generation)
 	}
 	if err != nil || content == nil {
-		return nil, wrap("read release", err)
+		return nil, fault.While("read release", err)
 	}
 	r := &Release{}
 	if err := json.Unmarshal(content, r); err != nil {
@@ -94,7 +94,7 @@ func (s *Store) Release(ctx context.Context, db postgres.Querier, application, g
 	if err != nil {
 		return nil, fmt.Errorf("read release %d/%d: %w", application, generation, err)
 	}
-	return r, wrap("read release", json.Unmarshal(plain, &r.Hidden))
+	return r, fault.While("read release", json.Unmarshal(plain, &r.Hidden))
 }
 
 // Base returns what an application's plans are compared with: the release that was applied last.
@@ -122,14 +122,14 @@ func (s *Store) Record(ctx context.Context, db postgres.Querier, application, ge
 // Records returns an application's newest releases, the newest first, without content.
 func (s *Store) Records(ctx context.Context, db postgres.Querier, application int64, limit int) ([]Record, error) {
 	list, err := postgres.Collect[Record](db.Query(ctx, sqlRecords, application, limit))
-	return list, wrap("read releases", err)
+	return list, fault.While("read releases", err)
 }
 
 // LastGood returns the newest generation below one among those that succeeded, 0 if there is none.
 func (s *Store) LastGood(ctx context.Context, db postgres.Querier, application int64, succeeded []int64, below int64) (int64, error) {
 	var generation *int64
 	if err := db.QueryRow(ctx, sqlLastGood, application, succeeded, below).Scan(&generation); err != nil || generation == nil {
-		return 0, wrap("find last good release", err)
+		return 0, fault.While("find last good release", err)
 	}
 	return *generation, nil
 }
@@ -141,5 +141,5 @@ func (s *Store) Digest(ctx context.Context, db postgres.Querier, application, ge
 	}
 	var digest string
 	err := db.QueryRow(ctx, sqlReleaseDigest, application, generation).Scan(&digest)
-	return digest, wrap("read release", err)
+	return digest, fault.While("read release", err)
 }

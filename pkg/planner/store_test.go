@@ -3,11 +3,6 @@ package planner_test
 import (
 	"errors"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -21,69 +16,9 @@ import (
 	"github.com/innominatus/reconciler/pkg/platform"
 )
 
-// constants returns the package's string constants whose names begin with sql, put together from their parts.
-func constants(t *testing.T) map[string]string {
-	t.Helper()
-	files, err := os.ReadDir(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := map[string]ast.Expr{}
-	for _, entry := range files {
-		if !strings.HasSuffix(entry.Name(), ".go") || strings.HasSuffix(entry.Name(), "_test.go") {
-			continue
-		}
-		parsed, err := parser.ParseFile(token.NewFileSet(), entry.Name(), nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(parsed, func(n ast.Node) bool {
-			if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
-				found[spec.Names[0].Name] = spec.Values[0]
-			}
-			return true
-		})
-	}
-	var value func(ast.Expr) string
-	value = func(e ast.Expr) string {
-		switch e := e.(type) {
-		case *ast.BasicLit:
-			text, _ := strconv.Unquote(e.Value)
-			return text
-		case *ast.BinaryExpr:
-			return value(e.X) + value(e.Y)
-		case *ast.Ident:
-			return value(found[e.Name])
-		default:
-			t.Fatalf("a statement is made of %T", e)
-			return ""
-		}
-	}
-	out := map[string]string{}
-	for name, e := range found {
-		if strings.HasPrefix(name, "sql") {
-			out[name] = value(e)
-		}
-	}
-	return out
-}
-
 func TestAllStatementsFitTheSchema(t *testing.T) {
 	t.Parallel()
-	conn, err := testenv.Pool(t).Acquire(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Release()
-	statements := constants(t)
-	if len(statements) < 20 {
-		t.Fatalf("only %d statements are found", len(statements))
-	}
-	for name, sql := range statements {
-		if _, err := conn.Conn().Prepare(t.Context(), name, sql); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
+	testenv.Statements(t, testenv.Pool(t))
 }
 
 // stored is a store with one application.

@@ -83,3 +83,8 @@ func TestReplicasThatOfferAtOnceStoreOneVersion(t *testing.T) {
 		t.Errorf("%d changes, %d versions, %v", changed, len(list), err)
 	}
 }
+
+func TestAllStatementsFitTheSchema(t *testing.T) {
+	t.Parallel()
+	testenv.Statements(t, testenv.Pool(t))
+}

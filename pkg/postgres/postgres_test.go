@@ -216,3 +216,8 @@ func TestDatabaseKeepsItsFirstMark(t *testing.T) {
 		}
 	}
 }
+
+func TestAllStatementsFitTheSchema(t *testing.T) {
+	t.Parallel()
+	testenv.Statements(t, testenv.Pool(t))
+}

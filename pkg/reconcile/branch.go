@@ -87,11 +87,13 @@ func (r *Reconciler) branchEnded(ctx context.Context, tx pgx.Tx, job *queue.Job,
 	return r.Outbox.Say(ctx, tx, reports...)
 }
 
+const sqlLockEnvironment = `SELECT pg_advisory_xact_lock(hashtextextended('environment ' || $1, 11))`
+
 // desire plans a tree in one environment and stores what follows: releases, runs, what waits, and what is told.
 func (r *Reconciler) desire(ctx context.Context, job *queue.Job, repo gitwatch.Repository, ref gitwatch.Ref, environment string, tree Tree) error {
 	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
 		// Evaluations of one environment take turns, so that each sees the names, services and resources of the others.
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('environment ' || $1, 11))`, environment); err != nil {
+		if _, err := tx.Exec(ctx, sqlLockEnvironment, environment); err != nil {
 			return fmt.Errorf("lock environment %s: %w", environment, err)
 		}
 		now, _, err := gitwatch.GetRef(ctx, tx, ref.Repository, ref.Name)

@@ -3,13 +3,10 @@ package reconcile
 import (
 	"context"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/innominatus/reconciler/internal/testenv"
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/forge"
 	"github.com/innominatus/reconciler/pkg/forge/fake"
@@ -138,28 +135,5 @@ func TestNeighboursAreLookedAtWhenServicesChange(t *testing.T) {
 
 func TestAllStatementsFitTheSchema(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	statements := map[string]string{"sqlStoreEvaluation": sqlStoreEvaluation, "sqlEvaluation": sqlEvaluation, "sqlEvaluations": sqlEvaluations,
-		"sqlUnblock": sqlUnblock, "sqlBlocked": sqlBlocked}
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range files {
-		tree, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(tree, func(n ast.Node) bool {
-			if v, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(v.Names[0].Name, "sql") && statements[v.Names[0].Name] == "" {
-				t.Errorf("%s is not tested", v.Names[0].Name)
-			}
-			return true
-		})
-	}
-	for name, text := range statements {
-		if _, err := w.Pool.Exec(t.Context(), "PREPARE "+name+" AS "+text); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
+	testenv.Statements(t, testenv.Pool(t))
 }

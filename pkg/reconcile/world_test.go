@@ -36,11 +36,7 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-const (
-	patience = 40 * time.Second
-	glance   = 10 * time.Millisecond
-	ours     = "shop/app"
-)
+const ours = "shop/app"
 
 // spoilable is gitwatch's with trees that a test may spoil.
 type spoilable struct {
@@ -211,16 +207,9 @@ func (w *world) quiet() {
 
 func (w *world) until(what string, ask func() bool) {
 	w.Helper()
-	deadline, tick := time.NewTimer(patience), time.NewTicker(glance)
-	defer deadline.Stop()
-	defer tick.Stop()
-	for !ask() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			w.Fatalf("waited for %s; the jobs are:\n%s", what, w.rows("SELECT kind || ' ' || key || ' ' || state || ' ' || failures FROM jobs"))
-		}
-	}
+	testenv.Until(w, what, ask, func() string {
+		return "the jobs are:\n" + w.rows("SELECT kind || ' ' || key || ' ' || state || ' ' || failures FROM jobs")
+	})
 }
 
 // rows returns a query's one column, a line each.

@@ -471,3 +471,8 @@ func TestDoesNotCountAnAttemptThatAShutdownEnded(t *testing.T) {
 		t.Errorf("the metric counts %v failures", got)
 	}
 }
+
+func TestAllStatementsFitTheSchema(t *testing.T) {
+	t.Parallel()
+	testenv.Statements(t, testenv.Pool(t))
+}

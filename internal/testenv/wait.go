@@ -1,0 +1,28 @@
+package testenv
+
+import (
+	"testing"
+	"time"
+)
+
+const (
+	// patience is how long a test waits for a state of the world that it knows to come; the machine may be busy.
+	patience = 40 * time.Second
+	// glance is the time between two looks.
+	glance = 10 * time.Millisecond
+)
+
+// Until waits until ask says yes, and fails the test with what explain tells if that takes too long.
+func Until(t testing.TB, what string, ask func() bool, explain func() string) {
+	t.Helper()
+	deadline, tick := time.NewTimer(patience), time.NewTicker(glance)
+	defer deadline.Stop()
+	defer tick.Stop()
+	for !ask() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("waited for %s; %s", what, explain())
+		}
+	}
+}
