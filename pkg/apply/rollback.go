@@ -45,6 +45,7 @@ func (r *Runner) onEnd(ctx context.Context, tx pgx.Tx, job *queue.Job, cause err
 		err = r.recover(ctx, tx, run, why)
 	case Cancelled:
 		err = r.holdBack(ctx, tx, run)
+	case Queued, Running, Succeeded, Superseded:
 	}
 	if err != nil {
 		return err
