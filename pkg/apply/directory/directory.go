@@ -51,7 +51,7 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 	}
 	written, removed := 0, 0
 	for _, f := range d.Write {
-		changed, err := write(root, f)
+		changed, err := write(root, d.Run.Name, f)
 		if foreign(err) {
 			return apply.Delivered{}, fault.New(fault.TargetForeign, "write %s: %w", f.Path, err)
 		}
@@ -139,8 +139,9 @@ func remove(root, name string) (there bool, err error) {
 	return true, os.Remove(path)
 }
 
-// write replaces a file if its content or mode differs.
-func write(root string, f apply.File) (changed bool, err error) {
+// write replaces a file if its content or mode differs. It is written beside the fence first, under a name that only the
+// application's run has, so that one that is killed leaves nothing among the manifests.
+func write(root, application string, f apply.File) (changed bool, err error) {
 	path, err := locate(root, f.Path)
 	if err != nil {
 		return false, err
@@ -160,17 +161,20 @@ func write(root string, f apply.File) (changed bool, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return false, err
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	beside := filepath.Join(root, ".reconciler", application+".new")
+	if err := os.Remove(beside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	temporary, err := os.OpenFile(beside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = os.Remove(temporary.Name()) }() // gone after the rename
 	_, err = temporary.Write(f.Content)
 	err = errors.Join(err, temporary.Chmod(mode), temporary.Sync(), temporary.Close())
 	if err != nil {
 		return false, err
 	}
-	return true, os.Rename(temporary.Name(), path)
+	return true, os.Rename(beside, path)
 }
 
 // fence locks the application's part of the folder and refuses a run whose token is older than one that was there.

@@ -189,3 +189,20 @@ func TestSymlinkIsReplaced(t *testing.T) {
 		t.Errorf("it is %v, %v", info, err)
 	}
 }
+
+// What a run that was killed left half written does not stand in the way, nor among the manifests.
+func TestHalfWrittenFileIsReplaced(t *testing.T) {
+	t.Parallel()
+	target := &Target{Data: t.TempDir()}
+	root := filepath.Join(target.Data, "out")
+	if err := os.MkdirAll(filepath.Join(root, ".reconciler"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, ".reconciler", "shop.new"), []byte("half"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, target, delivery(1, apply.File{Path: "shop/s.yaml", Content: []byte("whole"), Secret: true}))
+	if diff := cmp.Diff(map[string]string{"shop/s.yaml": "-rw------- whole"}, tree(t, root)); diff != "" {
+		t.Error(diff)
+	}
+}
