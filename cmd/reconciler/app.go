@@ -133,19 +133,6 @@ func (a *app) close() {
 	}
 }
 
-// remotes gives remotes their credentials, by the name of the forge.
-func (a *app) remote(url, forgeName string) gitrepo.Remote {
-	f := a.cfg.Forges[forgeName]
-	remote := gitrepo.Remote{URL: url}
-	if f.Token.value != "" {
-		remote.Auth = gitrepo.Auth{Username: f.Username, Password: f.Token.value}
-		if remote.Auth.Username == "" {
-			remote.Auth.Username = "reconciler"
-		}
-	}
-	return remote
-}
-
 // forges returns the clients of the configured forges that have an API.
 func (a *app) forges() map[string]forge.Forge {
 	out := map[string]forge.Forge{}
@@ -166,21 +153,21 @@ func (a *app) wire(keys *secret.Keyring, redactor *secret.Redactor) {
 	forgeOf := func(name string) (forge.Forge, error) {
 		f, known := forges[name]
 		if !known && name != "" {
-			return nil, fault.New(fault.ForgeUnknown, "there is no forge %q in the configuration", name)
+			return nil, cfg.unknownForge(name)
 		}
 		return f, nil
 	}
 	git := gitrepo.NewClient(gitrepo.ClientConfig{DenyPrivate: cfg.Git.DenyPrivate})
 	source := &gitwatch.Source{
 		Client: git, Dir: filepath.Join(cfg.Data, "mirrors"), Log: a.log,
-		Remote: func(r gitwatch.Repository) gitrepo.Remote { return a.remote(r.URL, r.Forge) },
+		Remote: func(r gitwatch.Repository) gitrepo.Remote { return cfg.remote(r.URL, r.Forge) },
 	}
 	a.queue = queue.New(a.pool, queue.Config{
 		Workers: cfg.Queue.Workers, Lease: cfg.Queue.Lease, Heartbeat: cfg.Queue.Lease / 3, Log: a.log, Redact: redactor.Redact,
 	})
 	plans, runs, versions := &planner.Store{Keys: keys}, &apply.Store{Keys: keys}, &platform.Store{}
 	r := &reconcile.Reconciler{
-		Pool: a.pool, Queue: a.queue, Source: reconcileSource{source}, Planner: plans, Platform: versions, Runs: runs, Keys: keys, Redactor: redactor,
+		Pool: a.pool, Queue: a.queue, Source: reconcileSource{source, cfg}, Planner: plans, Platform: versions, Runs: runs, Keys: keys, Redactor: redactor,
 		Instance: cfg.Instance, URL: cfg.Server.URL, Tracer: tracer, Log: a.log,
 	}
 	versions.Check = r.CheckPlatform
@@ -199,16 +186,16 @@ func (a *app) wire(keys *secret.Keyring, redactor *secret.Redactor) {
 		Pool: a.pool, Queue: a.queue, Runs: runs, Planner: plans, Changed: r.RunChanged, Redactor: redactor, Tracer: tracer, Log: a.log,
 		Platform:  func(ctx context.Context) (*platform.Platform, error) { return versions.Current(ctx, a.pool) },
 		Directory: &directory.Target{Data: cfg.Data},
-		GitOps: &gitops.Target{
+		GitOps: forgeTarget{&gitops.Target{
 			Client: git, Dir: filepath.Join(cfg.Data, "deployments"), Data: cfg.Data,
-			Remote: func(t *platform.GitOpsTarget) gitrepo.Remote { return a.remote(t.Repository, t.Forge) },
-		},
+			Remote: func(t *platform.GitOpsTarget) gitrepo.Remote { return cfg.remote(t.Repository, t.Forge) },
+		}, cfg},
 	}
 	a.reconciler = r
 	a.watcher = &gitwatch.Watcher{
-		Pool: a.pool, Queue: a.queue, Sink: r, ListRefs: source.ListRefs, Forge: forgeOf, DefaultPaths: reconcile.DefaultPaths, Tracer: tracer, Log: a.log,
+		Pool: a.pool, Queue: a.queue, Sink: r, ListRefs: reconcileSource{source, cfg}.ListRefs, Forge: forgeOf, DefaultPaths: reconcile.DefaultPaths, Tracer: tracer, Log: a.log,
 	}
-	a.platform = &platformWatcher{cfg: cfg.Platform, git: git, remote: a.remote(cfg.Platform.Repository, cfg.Platform.Forge),
+	a.platform = &platformWatcher{cfg: cfg.Platform, git: git, remote: cfg.remote(cfg.Platform.Repository, cfg.Platform.Forge),
 		dir: filepath.Join(cfg.Data, "platform"), pool: a.pool, store: versions, changed: r.PlatformChanged, log: a.log}
 	a.webhooks = &webhooks.Receiver{
 		Pool: a.pool, Hooks: a.hooks(), Fail: server.Fail, Tracer: tracer, Log: a.log,
@@ -241,7 +228,7 @@ func watched(ctx context.Context, tx pgx.Tx, forgeName, repository string) (bool
 func (a *app) hooks() map[string]webhooks.Hook {
 	hooks := map[string]webhooks.Hook{}
 	for name, f := range a.cfg.Forges {
-		if f.WebhookSecret.value != "" && f.Kind != "git" {
+		if f.WebhookSecret.value != "" {
 			hooks[name] = webhooks.Hook{Kind: f.Kind, Secret: []byte(f.WebhookSecret.value)}
 		}
 	}
@@ -268,7 +255,7 @@ func (a *app) serve(plans *planner.Store, runs *apply.Store, versions *platform.
 	}
 	a.server = &server.Server{
 		Pool: a.pool, Queue: a.queue, Planner: plans, Platform: versions, Runs: runs, Watcher: a.watcher, Reconciler: a.reconciler,
-		Outbox: a.reconciler.Outbox, Webhooks: a.webhooks, Metrics: metrics, Version: version, Log: a.log,
+		Outbox: a.reconciler.Outbox, Webhooks: a.webhooks, Metrics: metrics, Version: version, OnForge: a.cfg.onForge, Log: a.log,
 		Secure: len(a.cfg.Server.URL) > 8 && a.cfg.Server.URL[:8] == "https://",
 		Checks: map[string]func(context.Context) error{
 			"postgres": func(ctx context.Context) error { return a.pool.Ping(ctx) },

@@ -6,6 +6,8 @@ const (
 	ForgeUnavailable Code = "ORC-6002"
 	ForgeRejected    Code = "ORC-6003"
 	ForgeUnknown     Code = "ORC-6004"
+	// ForgeForeign: a repository names a forge that it is not on.
+	ForgeForeign Code = "ORC-6005"
 
 	HookSignature Code = "ORC-6101"
 	HookTooLarge  Code = "ORC-6102"
@@ -34,6 +36,11 @@ var telling = map[Code]Entry{
 		Title: "A repository names a forge that is not configured", Class: Permanent,
 		Why:    "The repository's forge is not among the forges of the server's configuration.",
 		Remedy: "Correct the name, or add the forge to the configuration.",
+	},
+	ForgeForeign: {
+		Title: "A repository is not on the forge that it names", Class: Permanent,
+		Why:    "A forge's credentials are sent to the scheme, host and port of its url and nowhere else: otherwise whoever may name a repository could have them sent to any host.",
+		Remedy: "Correct the repository's address, name the forge that it is on, or leave forge out if it takes no credentials.",
 	},
 	HookSignature: {
 		Title: "A webhook has no valid signature", Class: Permanent,

@@ -109,6 +109,9 @@ func (s *Server) putRepository(ctx context.Context, in *struct{ Body Repository 
 	if err := s.Watcher.Check(&r); err != nil {
 		return Empty{}, err
 	}
+	if err := s.OnForge(r.Forge, r.URL); err != nil {
+		return Empty{}, err
+	}
 	for _, name := range r.Environments() {
 		if _, err := p.Environment(name); err != nil {
 			return Empty{}, err

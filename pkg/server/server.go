@@ -42,6 +42,9 @@ type Server struct {
 	Metrics    *prometheus.Registry
 	// Checks are the dependencies that readiness asks, by name.
 	Checks map[string]func(context.Context) error
+	// OnForge refuses a forge that is not configured, and a repository's address that is not on it: credentials go nowhere
+	// else.
+	OnForge func(forge, address string) error
 	// Version is the binary's.
 	Version string
 	// Secure says that browsers reach us by https, so that cookies are sent only so.

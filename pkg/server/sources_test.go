@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/innominatus/reconciler/pkg/auth"
@@ -16,6 +17,21 @@ func TestOnlyHTTPRemotesAreWatched(t *testing.T) {
 		answer := w.send(http.MethodPut, "/api/v1/repositories", auth.Admin, `{"name": "a/b", "url": "`+url+`", "branches": {"main": ["production"]}}`)
 		p := w.refused(answer, http.StatusUnprocessableEntity, fault.RepositoryInvalid)
 		w.holds(p.Detail, "a/b", "https://")
+	}
+}
+
+func TestRepositoriesAreOnTheForgeThatTheyName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	put := func(host string) *httptest.ResponseRecorder {
+		return w.send(http.MethodPut, "/api/v1/repositories", auth.Admin, `{"name": "a/b", "forge": "gitea", "url": "https://`+host+`/a/b", "branches": {"main": ["production"]}}`)
+	}
+	w.refused(put("evil.example"), http.StatusUnprocessableEntity, fault.ForgeForeign)
+	if _, err := gitwatch.Get(t.Context(), w.Pool, "a/b"); err == nil {
+		t.Error("it is stored")
+	}
+	if answer := put("git.example"); answer.Code != http.StatusOK {
+		t.Errorf("%d: %s", answer.Code, answer.Body)
 	}
 }
 

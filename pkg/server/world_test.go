@@ -69,6 +69,12 @@ func newWorld(t testing.TB) *world {
 	w.Server = &server.Server{
 		Pool: pool, Queue: q, Planner: plans, Platform: versions, Runs: runs, Reconciler: r, Outbox: r.Outbox, Webhooks: hooks,
 		Metrics: prometheus.NewRegistry(), Version: "test", Log: log,
+		OnForge: func(forge, address string) error {
+			if forge != "" && !strings.HasPrefix(address, "https://git.example/") {
+				return fault.New(fault.ForgeForeign, "%s is elsewhere", address)
+			}
+			return nil
+		},
 		Watcher: &gitwatch.Watcher{Pool: pool, Queue: q, Sink: r, DefaultPaths: reconcile.DefaultPaths, Tracer: tracer, Log: log, Forge: func(string) (forge.Forge, error) { return nil, nil }},
 	}
 	w.handler = w.Handler()
