@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +55,7 @@ type databaseConfig struct {
 	URL secretConfig `yaml:"url"`
 	// Binaries is the folder of initdb and postgres for the server of our own. Default: $PGBIN, else they are looked for.
 	Binaries string `yaml:"binaries"`
-	// MaxConnections of the pool. Default: 16.
+	// MaxConnections of the pool, 4 to 1000. Default: 16.
 	MaxConnections int `yaml:"maxConnections"`
 	// PgBouncer says that the URL leads through PgBouncer in transaction mode.
 	PgBouncer bool `yaml:"pgbouncer"`
@@ -63,7 +63,7 @@ type databaseConfig struct {
 
 // serverConfig is the HTTP side.
 type serverConfig struct {
-	// Listen is the address that is listened on. Default: 127.0.0.1:8080.
+	// Listen is the address that is listened on, HOST:PORT. Default: 127.0.0.1:8080.
 	Listen string `yaml:"listen"`
 	// URL is how people reach the server; statuses and comments link there. Default: http:// and the address.
 	URL string `yaml:"url"`
@@ -73,15 +73,15 @@ type serverConfig struct {
 type platformConfig struct {
 	// Directory is a folder, relative to the configuration file.
 	Directory string `yaml:"directory"`
-	// Repository is the URL of a Git repository.
+	// Repository is the URL of a Git repository (http or https).
 	Repository string `yaml:"repository"`
 	// Branch of the repository. Default: main.
 	Branch string `yaml:"branch"`
 	// Path is the folder in the repository. Default: its root.
 	Path string `yaml:"path"`
-	// Forge names the forge whose credentials are used for the repository.
+	// Forge names the forge whose credentials are used for the repository; the repository must be on it.
 	Forge string `yaml:"forge"`
-	// Poll is how often it is looked at. Default: 30s.
+	// Poll is how often it is looked at, 1s to 24h. Default: 30s.
 	Poll time.Duration `yaml:"poll"`
 }
 
@@ -89,13 +89,14 @@ type platformConfig struct {
 type forgeConfig struct {
 	// Kind is gitea, or git for remotes without an API.
 	Kind string `yaml:"kind,required"`
-	// URL of the forge; not needed for git.
+	// URL of the forge. Its credentials go to this scheme, host and port and nowhere else. Not needed for git without a token.
 	URL string `yaml:"url"`
 	// Username for Git over HTTP. Default: reconciler; forges take any with a token.
 	Username string `yaml:"username"`
 	// Token for the API and for Git over HTTP.
 	Token secretConfig `yaml:"token"`
-	// WebhookSecret is shared with the forge's webhooks at /webhooks/NAME. Without it there is no such address.
+	// WebhookSecret is shared with the forge's webhooks at /webhooks/NAME. Without it there is no such address. Not for git,
+	// which sends none.
 	WebhookSecret secretConfig `yaml:"webhookSecret"`
 	At            fault.Place
 }
@@ -117,22 +118,22 @@ type repositoryConfig struct {
 	Name string `yaml:"name,required"`
 	// URL that Git fetches from (http or https).
 	URL string `yaml:"url,required"`
-	// Forge is the name of its forge; without it, nothing is reported.
+	// Forge is the name of the forge that the URL is on; without it, nothing is reported and no credentials are sent.
 	Forge string `yaml:"forge"`
 	// Branches says which environments follow which branch: {main: [production]}.
 	Branches map[string][]string `yaml:"branches,required"`
 	// Paths are patterns of Score files. Default: **/score.yaml and **/*.score.yaml (also .yml).
 	Paths []string `yaml:"paths"`
-	// Poll is how often the remote is asked. Default: 60s.
+	// Poll is how often the remote is asked, in whole seconds from 1s to 24h. Default: 60s.
 	Poll time.Duration `yaml:"poll"`
 	At   fault.Place
 }
 
 // queueConfig sets how the queue works in this process.
 type queueConfig struct {
-	// Workers is how many jobs run at once. Default: 16.
+	// Workers is how many jobs run at once, 1 to 256. Default: 16.
 	Workers int `yaml:"workers"`
-	// Lease is how long a job stays taken after the last sign of life of its worker. Default: 15s.
+	// Lease is how long a job stays taken after the last sign of life of its worker, 3s to 10m. Default: 15s.
 	Lease time.Duration `yaml:"lease"`
 }
 
@@ -162,17 +163,22 @@ type gitConfig struct {
 func loadConfig(path string) (*config, error) {
 	c := &config{file: path}
 	var faults fault.List
-	base := "."
+	var text []byte
+	name, base := "", "."
 	if path != "" {
-		text, err := os.ReadFile(path)
-		if err != nil {
+		var err error
+		if text, err = os.ReadFile(path); err != nil {
 			return nil, fault.New(fault.ConfigUnreadable, "%w", err)
 		}
-		faults = document.Decode(filepath.Base(path), text, c)
-		base = filepath.Dir(path)
+		name, base = filepath.Base(path), filepath.Dir(path)
+		faults = document.Decode(name, text, c)
+		if slices.ContainsFunc(faults, func(f *fault.Fault) bool { return f.Code == fault.ConfigSyntax }) {
+			return nil, faults // values that were not read cannot be judged
+		}
 	}
 	c.defaults(base)
-	faults = append(faults, c.check(base)...)
+	faults = append(faults, c.check(&configCheck{text: readConfigText(name, text), base: base, told: faults})...)
+	faults.Sort()
 	return c, faults.Err()
 }
 
@@ -200,57 +206,6 @@ func (c *config) defaults(base string) {
 	c.Database.Binaries = cmp.Or(c.Database.Binaries, os.Getenv("PGBIN"))
 }
 
-func (c *config) check(base string) (faults fault.List) {
-	bad := func(at fault.Place, format string, args ...any) {
-		faults = append(faults, fault.New(fault.ConfigValue, format, args...).At(at))
-	}
-	here := fault.Place{File: filepath.Base(c.file)}
-	if strings.ContainsAny(c.Instance, "/ \t\n") || len(c.Instance) > 60 {
-		bad(here, "instance %q must be a word of at most 60 bytes", c.Instance)
-	}
-	if u, err := url.Parse(c.Server.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		bad(here, "server.url %q is not a URL", c.Server.URL)
-	}
-	if c.Platform.Directory != "" && c.Platform.Repository != "" {
-		bad(here, "platform has both directory and repository; it comes from one of them")
-	}
-	switch c.Log.Level {
-	case "debug", "info", "warn", "error":
-	default:
-		bad(here, "log.level is %q, want debug, info, warn or error", c.Log.Level)
-	}
-	switch c.Log.Format {
-	case "", "json", "console":
-	default:
-		bad(here, "log.format is %q, want json or console", c.Log.Format)
-	}
-	for name, f := range c.Forges {
-		if f.Kind != "gitea" && f.Kind != "git" {
-			bad(f.At, "forge %s has the kind %q, want gitea or git", name, f.Kind)
-		}
-		if f.Kind == "gitea" && f.URL == "" {
-			bad(f.At, "forge %s needs a url", name)
-		}
-		for what, s := range map[string]*secretConfig{"token": &f.Token, "webhookSecret": &f.WebhookSecret} {
-			if err := s.resolve(base); err != nil {
-				bad(s.At, "%s of forge %s: %w", what, name, err)
-			}
-		}
-		c.Forges[name] = f
-	}
-	if err := c.Database.URL.resolve(base); err != nil {
-		bad(c.Database.URL.At, "database.url: %w", err)
-	}
-	seen := map[string]bool{}
-	for _, r := range c.Repositories {
-		if seen[r.Name] {
-			bad(r.At, "repository %s stands here twice", r.Name)
-		}
-		seen[r.Name] = true
-	}
-	return faults
-}
-
 // resolve reads the value from where it is.
 func (s *secretConfig) resolve(base string) error {
 	switch {
@@ -261,7 +216,9 @@ func (s *secretConfig) resolve(base string) error {
 		if !ok {
 			return errors.New("the environment variable " + s.Env + " is not set")
 		}
-		s.value = strings.TrimSpace(value)
+		if s.value = strings.TrimSpace(value); s.value == "" {
+			return errors.New("the environment variable " + s.Env + " is empty")
+		}
 	case s.File != "":
 		path := s.File
 		if !filepath.IsAbs(path) {
@@ -274,7 +231,11 @@ func (s *secretConfig) resolve(base string) error {
 		if err != nil {
 			return err
 		}
-		s.value = strings.TrimSpace(string(text))
+		if s.value = strings.TrimSpace(string(text)); s.value == "" {
+			return errors.New("the file " + path + " is empty")
+		}
+	default:
+		return errors.New("give file or env")
 	}
 	return nil
 }

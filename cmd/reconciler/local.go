@@ -55,7 +55,7 @@ func (b *built) all() fault.List {
 
 // load reads the platform configuration and the environment that is meant.
 func (l *localPlan) load() (*platform.Platform, *platform.Environment, fault.List, error) {
-	files := platform.Files{"environments/local.yaml": "target: {directory: {path: local}}\n"}
+	files := builtInPlatform()
 	environment := "local"
 	if l.platform != "" {
 		var err error

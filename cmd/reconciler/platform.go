@@ -102,8 +102,13 @@ func (w *platformWatcher) read(ctx context.Context) (files platform.Files, sourc
 	case w.cfg.Repository != "":
 		return w.fetch(ctx)
 	default:
-		return platform.Files{"environments/local.yaml": "target:\n  directory:\n    path: local\n"}, "built in", "", nil
+		return builtInPlatform(), "built in", "", nil
 	}
+}
+
+// builtInPlatform is the configuration where nobody gives one.
+func builtInPlatform() platform.Files {
+	return platform.Files{"environments/local.yaml": "target:\n  directory:\n    path: local\n"}
 }
 
 func (w *platformWatcher) fetch(ctx context.Context) (platform.Files, string, string, error) {
