@@ -23,8 +23,8 @@ var applying = map[Code]Entry{
 	},
 	TargetForeign: {
 		Title: "Something that is not ours stands where a manifest belongs", Class: Refused,
-		Why:    "A folder, a link or a submodule has the path of a manifest in the deployment repository.",
-		Remedy: "Move it away, or choose another target.gitops.path for the environment.",
+		Why:    "Something else, such as a folder, a link or a submodule, has the path of a manifest in the environment's folder or deployment repository.",
+		Remedy: "Move it away, or give the target of the environment another path.",
 	},
 	TargetFenced: {
 		Title: "The target was written by another database", Class: Refused,

@@ -31,7 +31,7 @@ var machine = map[Code]Entry{
 	Internal: {
 		Title: "Something inside went wrong", Class: Retryable,
 		Why:    "An error reached a person without having been given a meaning of its own.",
-		Remedy: "It is tried again by itself. If it stays, look at the server's log at that time and report it.",
+		Remedy: "A server tries again by itself; a command can be given again. If it stays, report it, with what the server's log says at that time.",
 	},
 	DatabaseURL: {
 		Title: "The database URL cannot be read", Class: Permanent,

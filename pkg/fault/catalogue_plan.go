@@ -187,8 +187,8 @@ var plan = map[Code]Entry{
 	},
 	PlanUnknown: {
 		Title: "There is no such plan", Class: Permanent,
-		Why:    "The id is wrong, or the plan has been pruned.",
-		Remedy: "`reconciler plans` lists the plans that are kept.",
+		Why:    "No plan has this id.",
+		Remedy: "`reconciler plans` lists the plans.",
 	},
 	PlanNotWaiting: {
 		Title: "The plan does not wait for a confirmation", Class: Permanent,

@@ -114,7 +114,7 @@ var score = map[Code]Entry{
 	ScoreOverride: {
 		Title: "The override cannot be applied", Class: Permanent,
 		Why:    "Overrides apply to a file with exactly one workload, and an override is one map.",
-		Remedy: "Split the file, or put the override into one document.",
+		Remedy: "Write the override as one document with one map in it. A file with several workloads takes none: split it.",
 	},
 	ScoreKeyType: {
 		Title: "A key is not a string", Class: Permanent,

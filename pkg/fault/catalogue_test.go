@@ -82,6 +82,15 @@ func TestEveryCodeHasACompleteEntryAndIsUsedOnce(t *testing.T) {
 	}
 }
 
+func TestNoTextSpeaksOfWhatIsNot(t *testing.T) {
+	t.Parallel()
+	for code, wrong := range map[fault.Code]string{fault.PlanUnknown: "pruned|kept", fault.TargetForeign: "gitops", fault.Internal: "It is tried again", fault.ScoreOverride: "^Split"} {
+		if e := code.Entry(); regexp.MustCompile(wrong).MatchString(e.Remedy) || regexp.MustCompile(wrong).MatchString(e.Why) {
+			t.Errorf("%s: %+v", code, e)
+		}
+	}
+}
+
 func TestUnknownCodeSaysSo(t *testing.T) {
 	t.Parallel()
 	if e := fault.Code("ORC-0000").Entry(); e.Title != "Unknown code" || e.Remedy == "" {

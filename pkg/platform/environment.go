@@ -54,7 +54,7 @@ type DirectoryTarget struct {
 
 // GitOpsTarget commits manifests to a deployment repository.
 type GitOpsTarget struct {
-	// Repository is the URL of the deployment repository (http, https or ssh).
+	// Repository is the URL of the deployment repository (http or https).
 	Repository string `yaml:"repository,required" json:"repository"`
 	// Branch is what Argo CD or Flux follows. Default main.
 	Branch string `yaml:"branch" json:"branch"`
