@@ -214,7 +214,7 @@ func diagnose(ctx context.Context, file string, flags *clientFlags) []finding {
 	_, err = exec.LookPath("git")
 	out = append(out, finding{"git (only the demo needs it)", nil, map[bool]string{true: "", false: ": not found"}[err == nil]})
 	if cfg.Platform.Directory != "" {
-		files, err := platform.Read(os.DirFS(cfg.Platform.Directory))
+		files, err := readPlatform(cfg.Platform.Directory)
 		var note string
 		if err == nil {
 			p, faults := platform.Load(files)

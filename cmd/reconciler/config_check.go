@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -250,7 +249,7 @@ func (c *config) environments() *platform.Platform {
 		return nil
 	case c.Platform.Directory != "":
 		var err error
-		if files, err = platform.Read(os.DirFS(c.Platform.Directory)); err != nil {
+		if files, err = readPlatform(c.Platform.Directory); err != nil {
 			return nil
 		}
 	}

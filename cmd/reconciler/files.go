@@ -52,7 +52,7 @@ func sources(c *cobra.Command, name, environment string) (base score.Source, ove
 }
 
 func newValidate() *cobra.Command {
-	var environment string
+	var environment environmentFlag
 	var quiet bool
 	var format outputFlag
 	c := &cobra.Command{
@@ -62,7 +62,7 @@ func newValidate() *cobra.Command {
 			var all fault.List
 			valid, names := 0, claims{}
 			for _, name := range args {
-				base, overrides, err := sources(c, name, environment)
+				base, overrides, err := sources(c, name, string(environment))
 				if err != nil {
 					all = append(all, fault.Of(err)...)
 					continue
@@ -81,7 +81,7 @@ func newValidate() *cobra.Command {
 			return report(c, format, all, quiet, fmt.Sprintf("%d valid", valid))
 		},
 	}
-	c.Flags().StringVarP(&environment, "environment", "e", "", "merge FILE.ENVIRONMENT.yaml over each file first")
+	c.Flags().VarP(&environment, "environment", "e", "merge FILE.ENVIRONMENT.yaml over each file first")
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "print nothing when all is well")
 	format.register(c)
 	return c

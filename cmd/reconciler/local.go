@@ -20,12 +20,12 @@ import (
 // localPlan is what a Score file becomes without a server.
 type localPlan struct {
 	platform    string
-	environment string
+	environment environmentFlag
 }
 
 func (l *localPlan) register(c *cobra.Command) {
 	c.Flags().StringVar(&l.platform, "platform", "", "folder of a platform configuration (default: what is built in)")
-	c.Flags().StringVarP(&l.environment, "environment", "e", "", "environment of the platform configuration")
+	c.Flags().VarP(&l.environment, "environment", "e", "environment of the platform configuration")
 }
 
 // planned is what one workload of a file becomes. release is nil if its faults stop it.
@@ -59,10 +59,10 @@ func (l *localPlan) load() (*platform.Platform, *platform.Environment, fault.Lis
 	environment := "local"
 	if l.platform != "" {
 		var err error
-		if files, err = platform.Read(os.DirFS(l.platform)); err != nil {
-			return nil, nil, nil, fault.New(fault.ConfigUnreadable, "%w", err)
+		if files, err = readPlatform(l.platform); err != nil {
+			return nil, nil, nil, err
 		}
-		environment = l.environment
+		environment = string(l.environment)
 	}
 	p, faults := platform.Load(files)
 	if p == nil {
@@ -82,7 +82,7 @@ func (l *localPlan) build(c *cobra.Command, name string) (*built, error) {
 	if err != nil || p == nil || faults.Err() != nil {
 		return &built{platform: p, faults: faults}, err
 	}
-	base, overrides, err := sources(c, name, l.environment)
+	base, overrides, err := sources(c, name, string(l.environment))
 	if err != nil {
 		return nil, err
 	}

@@ -176,17 +176,17 @@ func newResources() *cobra.Command {
 // target is an application in an environment, as arguments name it.
 type target struct {
 	clientFlags
-	environment string
+	environment environmentFlag
 }
 
 func (t *target) register(c *cobra.Command) {
 	t.clientFlags.register(c)
-	c.Flags().StringVarP(&t.environment, "environment", "e", "", "environment (default: the only one that has the application)")
+	c.Flags().VarP(&t.environment, "environment", "e", "environment (default: the only one that has the application)")
 }
 
 // path returns the API's path of an application; without an environment, the application must be in exactly one.
 func (t *target) path(ctx context.Context, client *client, name string) (string, error) {
-	environment := t.environment
+	environment := string(t.environment)
 	if environment == "" {
 		list, err := get[[]server.Application](ctx, client, "/applications", nil)
 		if err != nil {

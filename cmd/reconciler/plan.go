@@ -46,7 +46,7 @@ With --offline, PATH is a Score file, and its workloads are compared with nothin
 			if offline {
 				outcomes, err = planOffline(c, &local, path)
 			} else {
-				outcomes, err = planOnline(c, &flags, repository, local.environment, path)
+				outcomes, err = planOnline(c, &flags, repository, string(local.environment), path)
 			}
 			if err != nil {
 				return err
@@ -69,13 +69,14 @@ func planOffline(c *cobra.Command, local *localPlan, path string) ([]status.Outc
 		return nil, err
 	}
 	var out []status.Outcome
+	environment := string(local.environment)
 	if len(b.faults) > 0 {
-		out = append(out, status.Outcome{Application: path, Environment: local.environment, Path: path, Faults: b.faults})
+		out = append(out, status.Outcome{Application: path, Environment: environment, Path: path, Faults: b.faults})
 	}
 	for _, p := range b.planned {
-		o := status.Outcome{Application: p.workload.Name, Environment: local.environment, Path: path, Faults: p.faults}
+		o := status.Outcome{Application: p.workload.Name, Environment: environment, Path: path, Faults: p.faults}
 		if p.release != nil {
-			o.Plan = planner.NewPlan(p.workload.Name, local.environment, b.platform.Digest, planner.Base{}, p.release)
+			o.Plan = planner.NewPlan(p.workload.Name, environment, b.platform.Digest, planner.Base{}, p.release)
 		}
 		out = append(out, o)
 	}

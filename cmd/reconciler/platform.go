@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -97,13 +99,22 @@ func (w *platformWatcher) look(ctx context.Context) error {
 func (w *platformWatcher) read(ctx context.Context) (files platform.Files, source, commit string, err error) {
 	switch {
 	case w.cfg.Directory != "":
-		files, err = platform.Read(os.DirFS(w.cfg.Directory))
+		files, err = readPlatform(w.cfg.Directory)
 		return files, w.cfg.Directory, "", err
 	case w.cfg.Repository != "":
 		return w.fetch(ctx)
 	default:
 		return builtInPlatform(), "built in", "", nil
 	}
+}
+
+// readPlatform reads the files of a platform configuration from a folder. Errors name the whole path.
+func readPlatform(folder string) (platform.Files, error) {
+	files, err := platform.Read(os.DirFS(folder))
+	if inside, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, fault.New(fault.ConfigUnreadable, "%s %s: %w", inside.Op, filepath.Join(folder, inside.Path), inside.Err)
+	}
+	return files, err
 }
 
 // builtInPlatform is the configuration where nobody gives one.

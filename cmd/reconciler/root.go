@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -45,6 +46,9 @@ Exit codes: 0 done, 1 something is wrong or failed, 2 the command line is wrong,
 	add("act", newRollback(), newHold(), newResume(), newRetry(), newCancel())
 	add("run", newServe(), newDemo(), newDoctor(), newToken(), newMigrate(), newVersion())
 	root.AddCommand(newDocs())
+	// The library adds its own commands late; made now, they are checked as ours are.
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	checkArguments(root)
 	return root
 }
@@ -60,6 +64,19 @@ func noArguments(_ *cobra.Command, args []string) error {
 // help is what commands do that only have others below them.
 func help(c *cobra.Command, _ []string) error { return c.Help() }
 
+// oneNumber is for commands that take the number of something, which is called name in their usage.
+func oneNumber(name string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := cobra.ExactArgs(1)(c, args); err != nil {
+			return err
+		}
+		if _, err := strconv.ParseUint(args[0], 10, 63); err != nil {
+			return fmt.Errorf("takes a number as %s, got %q", name, args[0])
+		}
+		return nil
+	}
+}
+
 // checkArguments turns the errors of argument checks into faults, for every command below. What stands where a command
 // with others below it takes nothing was meant to be one of those.
 func checkArguments(c *cobra.Command) {
@@ -70,6 +87,10 @@ func checkArguments(c *cobra.Command) {
 			}
 			if err := check(c, args); err != nil {
 				return fault.New(fault.UsageInvalid, "`%s` %w", c.CommandPath(), err).Do("Usage: %s", c.UseLine())
+			}
+			// The library asks this, too, but later, and nothing but its text would tell the answer from other errors.
+			if err := c.ValidateRequiredFlags(); err != nil {
+				return fault.New(fault.UsageInvalid, "`%s`: %w", c.CommandPath(), err).Do("Usage: %s", c.UseLine())
 			}
 			return nil
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -30,18 +31,18 @@ func only(name string, environments []string) (string, error) {
 	}
 }
 
-// show makes a command that reads one thing by its name and prints it.
-func show[T any](use, short, path string, text func(io.Writer, T) error) *cobra.Command {
+// show makes a command that reads one thing, which its arguments name, and prints it.
+func show[T any](use, short, path string, args cobra.PositionalArgs, text func(io.Writer, T) error) *cobra.Command {
 	var flags clientFlags
 	var format outputFlag
 	c := &cobra.Command{
-		Use: use, Short: short, Args: cobra.ExactArgs(1),
+		Use: use, Short: short, Args: args,
 		RunE: func(c *cobra.Command, args []string) error {
 			client, err := flags.client()
 			if err != nil {
 				return err
 			}
-			value, err := get[T](c.Context(), client, fmt.Sprintf(path, args[0]), nil)
+			value, err := get[T](c.Context(), client, fmt.Sprintf(path, url.PathEscape(args[0])), nil)
 			if err != nil {
 				return err
 			}
@@ -57,7 +58,7 @@ func show[T any](use, short, path string, text func(io.Writer, T) error) *cobra.
 }
 
 func newPlansShow() *cobra.Command {
-	return show("show PLAN", "Show what a plan changes", "/plans/%s", func(w io.Writer, p server.Plan) error {
+	return show("show PLAN", "Show what a plan changes", "/plans/%s", cobra.ExactArgs(1), func(w io.Writer, p server.Plan) error {
 		say(w, "plan %s of %s in %s: %s", p.ID, p.Application, p.Environment, p.Plan.Summary)
 		shown := plain(p.Plan)
 		_, err := fmt.Fprintf(w, "%s%s", status.Words(shown), status.Objects(shown))
@@ -66,7 +67,7 @@ func newPlansShow() *cobra.Command {
 }
 
 func newRunsShow() *cobra.Command {
-	return show("show RUN", "Show a run with its steps", "/runs/%s", func(w io.Writer, r server.Run) error {
+	return show("show RUN", "Show a run with its steps", "/runs/%s", oneNumber("RUN"), func(w io.Writer, r server.Run) error {
 		if err := writeTable(w, runRows([]apply.Run{r.Run})); err != nil {
 			return err
 		}
@@ -83,16 +84,16 @@ func newRunsShow() *cobra.Command {
 }
 
 // act makes a command that posts to the server and says what happened.
-func act(use, short, path, said string) *cobra.Command {
+func act(use, short, path, said string, args cobra.PositionalArgs) *cobra.Command {
 	var flags clientFlags
 	c := &cobra.Command{
-		Use: use, Short: short, Args: cobra.ExactArgs(1),
+		Use: use, Short: short, Args: args,
 		RunE: func(c *cobra.Command, args []string) error {
 			client, err := flags.client()
 			if err != nil {
 				return err
 			}
-			if err := client.call(c.Context(), http.MethodPost, fmt.Sprintf(path, args[0]), nil, nil); err != nil {
+			if err := client.call(c.Context(), http.MethodPost, fmt.Sprintf(path, url.PathEscape(args[0])), nil, nil); err != nil {
 				return err
 			}
 			say(c.OutOrStdout(), said, args[0])
@@ -104,19 +105,19 @@ func act(use, short, path, said string) *cobra.Command {
 }
 
 func newPlansConfirm() *cobra.Command {
-	return act("confirm PLAN", "Let a plan that waits be applied", "/plans/%s/confirm", "plan %s is confirmed; it is applied if nothing else has changed")
+	return act("confirm PLAN", "Let a plan that waits be applied", "/plans/%s/confirm", "plan %s is confirmed; it is applied if nothing else has changed", cobra.ExactArgs(1))
 }
 
 func newJobsRetry() *cobra.Command {
-	return act("retry JOB", "Try a dead job again", "/jobs/%s/retry", "job %s is tried again")
+	return act("retry JOB", "Try a dead job again", "/jobs/%s/retry", "job %s is tried again", oneNumber("JOB"))
 }
 
 func newJobsCancel() *cobra.Command {
-	return act("cancel JOB", "Cancel a job", "/jobs/%s/cancel", "job %s is cancelled")
+	return act("cancel JOB", "Cancel a job", "/jobs/%s/cancel", "job %s is cancelled", oneNumber("JOB"))
 }
 
 func newCancel() *cobra.Command {
-	return act("cancel RUN", "Stop a run at its next safe point", "/runs/%s/cancel", "run %s stops")
+	return act("cancel RUN", "Stop a run at its next safe point", "/runs/%s/cancel", "run %s stops", oneNumber("RUN"))
 }
 
 // actOn makes a command that posts to an application.
@@ -188,7 +189,7 @@ func newLogs() *cobra.Command {
 	var flags clientFlags
 	var follow bool
 	c := &cobra.Command{
-		Use: "logs RUN", Short: "Print a run's log", Args: cobra.ExactArgs(1),
+		Use: "logs RUN", Short: "Print a run's log", Args: oneNumber("RUN"),
 		RunE: func(c *cobra.Command, args []string) error {
 			client, err := flags.client()
 			if err != nil {
