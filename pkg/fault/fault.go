@@ -91,7 +91,7 @@ func (p Place) String() string {
 // Fault is one thing that is wrong. It is an error, and is found in a chain of errors by [As].
 type Fault struct {
 	Code     Code     `json:"code"`
-	Severity Severity `json:"severity,omitzero"`
+	Severity Severity `json:"severity"`
 	// Message is one sentence about this case, without code, place and remedy.
 	Message string `json:"message"`
 	Place   Place  `json:"place,omitzero"`
@@ -100,8 +100,10 @@ type Fault struct {
 	Caret   int    `json:"caret,omitempty"`
 	// Suggestion is the nearest valid word ("did you mean"), or "".
 	Suggestion string `json:"suggestion,omitempty"`
-	// Remedy says what to do in this case; "" means that the catalogue's remedy for the code fits.
-	Remedy string `json:"remedy,omitempty"`
+	// Remedy says what to do in this case; "" means that the catalogue's remedy for the code fits. In JSON it is filled in.
+	Remedy string `json:"remedy"`
+	// Link is the address of the code's page. Only JSON has it; it is "" in a fault that was read.
+	Link string `json:"link"`
 	// After is how long a retry should wait at least; 0 leaves it to the back-off.
 	After time.Duration `json:"-"`
 	// Cause is the error below, or nil.

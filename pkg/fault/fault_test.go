@@ -130,6 +130,36 @@ func TestFaultSurvivesTheDatabase(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	// A remedy of the catalogue is none of the fault's own, and rows of before hold neither severity nor link.
+	for _, stored := range []string{`{"code":"ORC-4009","message":"taken"}`, `{"code":"ORC-4009","severity":"error","message":"taken","remedy":"` + fault.NameTaken.Entry().Remedy + `","link":"x"}`} {
+		got := &fault.Fault{}
+		if err := json.Unmarshal([]byte(stored), got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(fault.New(fault.NameTaken, "taken"), got); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestJSONTellsAllThatPeopleAreTold(t *testing.T) {
+	t.Parallel()
+	f := fault.New(fault.ScoreUnknownKey, "unknown").At(fault.Place{File: "a.yaml", Line: 1, Column: 2}).Show([]byte("imgae: x")).Suggest("image")
+	text, err := json.Marshal(map[string]any{"value": *f, "list": fault.List{f}, "none": (*fault.Fault)(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	one := map[string]any{
+		"code": "ORC-1012", "severity": "error", "message": "unknown", "place": map[string]any{"file": "a.yaml", "line": 1.0, "column": 2.0},
+		"excerpt": "imgae: x", "caret": 2.0, "suggestion": "image", "remedy": f.Advice(), "link": f.Code.Link(),
+	}
+	if diff := cmp.Diff(map[string]any{"value": one, "list": []any{one}, "none": nil}, got); diff != "" || f.Advice() == "" {
+		t.Error(diff)
+	}
 }
 
 func TestKeepsItsCauseAndHowLongToWait(t *testing.T) {
