@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/server"
 	"github.com/innominatus/reconciler/pkg/status"
 )
 
@@ -96,10 +98,31 @@ func planOnline(c *cobra.Command, flags *clientFlags, repository, environment, r
 	if err != nil {
 		return nil, err
 	}
+	if err := sayUnknown(c, client, repository); err != nil {
+		return nil, err
+	}
 	var out []status.Outcome
 	return out, client.call(c.Context(), http.MethodPost, "/plan", map[string]any{
 		"repository": repository, "environment": environment, "files": files, "whole": true,
 	}, &out)
+}
+
+// sayUnknown says that a repository is not watched: of such a one, everything is new.
+func sayUnknown(c *cobra.Command, client *client, repository string) error {
+	list, err := get[[]server.Repository](c.Context(), client, "/repositories", nil)
+	if err != nil || slices.ContainsFunc(list, func(r server.Repository) bool { return r.Name == repository }) {
+		return err
+	}
+	var names []string
+	for _, r := range list {
+		names = append(names, r.Name)
+	}
+	hint := ""
+	if nearest := fault.Nearest(repository, names); nearest != "" {
+		hint = fmt.Sprintf("; did you mean %s?", nearest)
+	}
+	say(c.ErrOrStderr(), "repository %s is not watched: it is planned as a new one%s", repository, hint)
+	return nil
 }
 
 // printOutcomes prints plans and problems, and sets the exit code.
@@ -112,14 +135,13 @@ func printOutcomes(c *cobra.Command, format outputFlag, outcomes []status.Outcom
 	}
 	changes, failed := 0, 0
 	for _, o := range outcomes {
-		if o.Faults.Err() != nil {
+		switch {
+		case o.Faults.Err() != nil:
 			failed++
+		case o.Plan != nil && !o.Plan.Empty():
+			changes++
 		}
-		if !o.Changes() {
-			continue
-		}
-		changes++
-		if format == "table" {
+		if format == "table" && o.Changes() {
 			printOutcome(w, o)
 		}
 	}
