@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -12,7 +11,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/innominatus/reconciler/pkg/fault"
-	"github.com/innominatus/reconciler/pkg/planner"
 )
 
 // outputFlag is -o of the commands that list things.
@@ -77,33 +75,6 @@ func writeTable(w io.Writer, rows [][]string) error {
 // say prints a line. What others wrote, in a Score file or on a server, can neither break it nor drive the terminal.
 func say(w io.Writer, format string, args ...any) {
 	fmt.Fprintln(w, fault.Plain(fmt.Sprintf(format, args...)))
-}
-
-// plain returns a copy of a plan with the same care for its texts, which are printed as lines.
-func plain(p *planner.Plan) *planner.Plan {
-	out := *p
-	out.Changes, out.Objects = slices.Clone(p.Changes), slices.Clone(p.Objects)
-	for i := range out.Changes {
-		c := &out.Changes[i]
-		c.Part, c.Detail, c.At.File = fault.Plain(c.Part), fault.Plain(c.Detail), fault.Plain(c.At.File)
-		c.Fields = plainFields(c.Fields)
-	}
-	for i := range out.Objects {
-		o := &out.Objects[i]
-		o.Kind, o.Namespace, o.Name = fault.Plain(o.Kind), fault.Plain(o.Namespace), fault.Plain(o.Name)
-		o.Fields = plainFields(o.Fields)
-	}
-	return &out
-}
-
-func plainFields(fields []planner.Field) []planner.Field {
-	out := slices.Clone(fields)
-	for i := range out {
-		f := &out[i]
-		f.Path, f.Before, f.After = fault.Plain(f.Path), fault.Plain(f.Before), fault.Plain(f.After)
-		f.BeforeAt.File, f.AfterAt.File = fault.Plain(f.BeforeAt.File), fault.Plain(f.AfterAt.File)
-	}
-	return out
 }
 
 // short is the beginning of a commit or digest, as people write it.

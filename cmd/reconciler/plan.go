@@ -168,7 +168,7 @@ func printOutcome(w io.Writer, o status.Outcome) {
 		fmt.Fprint(w, status.PlainFaults(o.Faults))
 	}
 	if o.Plan != nil {
-		fmt.Fprint(w, status.Words(plain(o.Plan)))
+		fmt.Fprint(w, status.Words(o.Plan))
 		for _, object := range o.Plan.Objects {
 			say(w, "  %s %s %s", object.Action, object.Kind, object.Name)
 		}

@@ -60,8 +60,7 @@ func show[T any](use, short, path string, args cobra.PositionalArgs, text func(i
 func newPlansShow() *cobra.Command {
 	return show("show PLAN", "Show what a plan changes", "/plans/%s", cobra.ExactArgs(1), func(w io.Writer, p server.Plan) error {
 		say(w, "plan %s of %s in %s: %s", p.ID, p.Application, p.Environment, p.Plan.Summary)
-		shown := plain(p.Plan)
-		_, err := fmt.Fprintf(w, "%s%s", status.Words(shown), status.Objects(shown))
+		_, err := fmt.Fprintf(w, "%s%s", status.Words(p.Plan), status.Objects(p.Plan))
 		return err
 	})
 }

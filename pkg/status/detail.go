@@ -124,6 +124,11 @@ func PlainFaults(faults fault.List) string {
 	return b.String()
 }
 
+// line writes a line of a diff. What others wrote cannot break it: what follows would be read as a line of ours.
+func line(b *strings.Builder, format string, args ...any) {
+	b.WriteString(fault.Plain(fmt.Sprintf(format, args...)) + "\n")
+}
+
 // Words returns a plan's changes in the user's words, as the lines of a diff.
 func Words(p *planner.Plan) string {
 	var b strings.Builder
@@ -133,12 +138,12 @@ func Words(p *planner.Plan) string {
 			note = "  holds data"
 		}
 		if c.Action != planner.Update {
-			fmt.Fprintf(&b, "%s %-34s %s  %s%s\n", sign(c.Action), c.Part, c.Detail, place(c.At, c.Action), note)
+			line(&b, "%s %-34s %s  %s%s", sign(c.Action), c.Part, c.Detail, place(c.At, c.Action), note)
 		} else {
-			fmt.Fprintf(&b, "  %s%s\n", c.Part, note)
+			line(&b, "  %s%s", c.Part, note)
 		}
 		for _, f := range c.Fields {
-			fmt.Fprintf(&b, "%s   %-32s %s\n", sign(f.Action), f.Path, values(f))
+			line(&b, "%s   %-32s %s", sign(f.Action), f.Path, values(f))
 		}
 	}
 	return b.String()
@@ -153,12 +158,12 @@ func Objects(p *planner.Plan) string {
 			name = o.Namespace + "/" + o.Name
 		}
 		if o.Action != planner.Update {
-			fmt.Fprintf(&b, "%s %s %s\n", sign(o.Action), o.Kind, name)
+			line(&b, "%s %s %s", sign(o.Action), o.Kind, name)
 			continue
 		}
-		fmt.Fprintf(&b, "  %s %s\n", o.Kind, name)
+		line(&b, "  %s %s", o.Kind, name)
 		for _, f := range o.Fields {
-			fmt.Fprintf(&b, "%s   %s: %s\n", sign(f.Action), f.Path, values(f))
+			line(&b, "%s   %s: %s", sign(f.Action), f.Path, values(f))
 		}
 	}
 	return b.String()
