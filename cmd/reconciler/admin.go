@@ -69,9 +69,12 @@ func newTokenCreate() *cobra.Command {
 			}
 			return withDatabase(c.Context(), file, func(pool *pgxpool.Pool) error {
 				value, err := auth.CreateToken(c.Context(), pool, args[0], list, time.Duration(days)*24*time.Hour)
-				if err == nil {
-					_, err = fmt.Fprintln(c.OutOrStdout(), value)
+				if err != nil {
+					return err
 				}
+				// Only the value goes to the standard output, where scripts take it from.
+				say(c.ErrOrStderr(), "%s", tokenReach(args[0], scopes, days))
+				_, err = fmt.Fprintln(c.OutOrStdout(), value)
 				return err
 			})
 		},
@@ -80,6 +83,15 @@ func newTokenCreate() *cobra.Command {
 	c.Flags().StringSliceVar(&scopes, "scope", []string{"admin"}, "read, deploy or admin; each includes those before it")
 	c.Flags().IntVar(&days, "days", 0, "days until it expires (default: never)")
 	return c
+}
+
+// tokenReach says what a token may do and until when.
+func tokenReach(name string, scopes []string, days int) string {
+	until := "never expires"
+	if days > 0 {
+		until = fmt.Sprintf("expires in %d days", days)
+	}
+	return fmt.Sprintf("token %s: %s, %s", name, strings.Join(scopes, " and "), until)
 }
 
 func newTokenList() *cobra.Command {
