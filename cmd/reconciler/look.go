@@ -83,8 +83,13 @@ func newRepositories() *cobra.Command {
 			if r.PolledAt != nil {
 				looked = r.PolledAt.UTC().Format(time.DateTime)
 			}
-			if r.Fault != nil {
+			switch {
+			case r.Fault != nil:
 				problem = r.Fault.Error()
+			case r.InvalidFiles == 1:
+				problem = "1 invalid file"
+			case r.InvalidFiles > 1:
+				problem = fmt.Sprintf("%d invalid files", r.InvalidFiles)
 			}
 			rows = append(rows, []string{r.Name, dash(r.Forge), strings.Join(branches, " "), looked, problem})
 		}

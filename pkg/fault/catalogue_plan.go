@@ -42,6 +42,7 @@ const (
 	PlanDiffers     Code = "ORC-4206"
 	AppUnknown      Code = "ORC-4207"
 	ReleaseUnknown  Code = "ORC-4208"
+	RevisionUnknown Code = "ORC-4209"
 )
 
 var plan = map[Code]Entry{
@@ -218,11 +219,16 @@ var plan = map[Code]Entry{
 	AppUnknown: {
 		Title: "There is no such application", Class: Permanent,
 		Why:    "No application of that name is known in the environment.",
-		Remedy: "`reconciler apps` lists all of them.",
+		Remedy: "`reconciler apps` lists all of them; `reconciler revisions REPOSITORY` tells of files that were never valid.",
 	},
 	ReleaseUnknown: {
 		Title: "There is no such release", Class: Permanent,
 		Why:    "The application has no release of that generation in the environment.",
 		Remedy: "`reconciler releases APP` lists them.",
+	},
+	RevisionUnknown: {
+		Title: "Nothing is known about the commit", Class: Permanent,
+		Why:    "The commit was not yet looked at, or never was the newest one of a branch or pull request that is followed.",
+		Remedy: "`reconciler revisions REPOSITORY` lists the newest commits that were looked at.",
 	},
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/innominatus/reconciler/pkg/auth"
+	"github.com/innominatus/reconciler/pkg/gitwatch"
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/reconcile"
 	"github.com/innominatus/reconciler/pkg/status"
@@ -59,6 +60,7 @@ func (s *Server) plansAPI(api huma.API) {
 		func(ctx context.Context, in *previewInput) ([]status.Outcome, error) {
 			return s.Reconciler.Preview(ctx, in.Body.Repository, in.Body.Environment, in.Body.Files, in.Body.Whole)
 		}, func(op *huma.Operation) { op.MaxBodyBytes, op.BodyReadTimeout = planBodyLimit, planReadTimeout })
+	operation(api, "GET /revisions/{owner}/{name}", auth.Read, "What became of the newest commits of a repository, the newest first", s.listRevisions)
 	operation(api, "GET /revisions/{owner}/{name}/{commit}", auth.Read, "What became of a commit", s.getRevision)
 }
 
@@ -90,6 +92,18 @@ type revisionPath struct {
 	Owner  string `path:"owner"`
 	Name   string `path:"name"`
 	Commit string `path:"commit"`
+}
+
+func (s *Server) listRevisions(ctx context.Context, in *struct {
+	RepositoryPath
+	Page
+}) ([]reconcile.Summary, error) {
+	name := in.Owner + "/" + in.Name
+	if _, err := gitwatch.Get(ctx, s.Pool, name); err != nil {
+		return nil, err
+	}
+	list, err := s.Reconciler.Summaries(ctx, s.Pool, name, in.Limit)
+	return orEmpty(list), err
 }
 
 func (s *Server) getRevision(ctx context.Context, in *revisionPath) ([]reconcile.Revision, error) {

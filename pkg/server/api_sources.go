@@ -30,6 +30,8 @@ type Repository struct {
 	PolledAt     *time.Time      `json:"polledAt,omitempty" readOnly:"true"`
 	Fault        *fault.Fault    `json:"fault,omitempty" readOnly:"true"`
 	FailingSince *time.Time      `json:"failingSince,omitempty" readOnly:"true"`
+	// InvalidFiles counts the Score files that cannot be deployed in the newest commits of its branches.
+	InvalidFiles int `json:"invalidFiles,omitempty" readOnly:"true"`
 }
 
 // Environment is an environment of the platform configuration.
@@ -52,7 +54,8 @@ type ResourceType struct {
 	Outputs     []string `json:"outputs"`
 }
 
-type repositoryPath struct {
+// RepositoryPath names a repository.
+type RepositoryPath struct {
 	Owner string `path:"owner"`
 	Name  string `path:"name"`
 }
@@ -61,11 +64,11 @@ func (s *Server) sourcesAPI(api huma.API) {
 	operation(api, "GET /repositories", auth.Read, "Repositories that are watched", s.listRepositories)
 	operation(api, "PUT /repositories", auth.Admin, "Add or change a repository", s.putRepository)
 	operation(api, "DELETE /repositories/{owner}/{name}", auth.Admin, "Stop watching a repository; what runs stays",
-		func(ctx context.Context, in *repositoryPath) (Empty, error) {
+		func(ctx context.Context, in *RepositoryPath) (Empty, error) {
 			return done, pgx.BeginFunc(ctx, s.Pool, func(tx pgx.Tx) error { return s.Watcher.Drop(ctx, tx, in.Owner+"/"+in.Name) })
 		})
 	operation(api, "POST /repositories/{owner}/{name}/look", auth.Deploy, "Look at a repository now",
-		func(ctx context.Context, in *repositoryPath) (Empty, error) {
+		func(ctx context.Context, in *RepositoryPath) (Empty, error) {
 			return done, pgx.BeginFunc(ctx, s.Pool, func(tx pgx.Tx) error {
 				if _, err := gitwatch.Get(ctx, tx, in.Owner+"/"+in.Name); err != nil {
 					return err
@@ -87,14 +90,35 @@ func (s *Server) listRepositories(ctx context.Context, _ *struct{}) ([]Repositor
 	if err != nil {
 		return nil, err
 	}
+	invalid, err := s.invalidFiles(ctx, list)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]Repository, len(list))
 	for i, r := range list {
 		out[i] = Repository{
 			Name: r.Name, URL: r.URL, Forge: r.Forge, Branches: r.Branches, Paths: r.Paths, PollSeconds: r.PollSeconds, Origin: r.Origin,
-			PolledAt: r.PolledAt, Fault: r.Fault, FailingSince: r.FailingSince,
+			PolledAt: r.PolledAt, Fault: r.Fault, FailingSince: r.FailingSince, InvalidFiles: invalid[r.Name],
 		}
 	}
 	return out, nil
+}
+
+// invalidFiles counts what cannot be deployed in the newest commits of repositories, by their names.
+func (s *Server) invalidFiles(ctx context.Context, list []gitwatch.Repository) (map[string]int, error) {
+	var names, commits []string
+	for _, r := range list {
+		refs, err := gitwatch.Refs(ctx, s.Pool, r.Name)
+		if err != nil {
+			return nil, err
+		}
+		for _, ref := range refs {
+			if r.Branches[ref.Name] != nil && ref.Commit != nil {
+				names, commits = append(names, r.Name), append(commits, *ref.Commit)
+			}
+		}
+	}
+	return s.Reconciler.Invalid(ctx, s.Pool, names, commits)
 }
 
 func (s *Server) putRepository(ctx context.Context, in *struct{ Body Repository }) (Empty, error) {
