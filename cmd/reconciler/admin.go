@@ -19,6 +19,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/platform"
 	"github.com/innominatus/reconciler/pkg/postgres"
 	"github.com/innominatus/reconciler/pkg/secret"
+	"github.com/innominatus/reconciler/pkg/server"
 )
 
 // withDatabase opens the database of a running or stopped server for one act.
@@ -252,7 +253,30 @@ func diagnose(ctx context.Context, file string, flags *clientFlags) []finding {
 			}
 		}
 	}
-	return append(out, finding{"server", err, ""})
+	out = append(out, finding{"server", err, ""})
+	if err != nil {
+		return out
+	}
+	return append(out, diagnosePlatform(ctx, client))
+}
+
+// diagnosePlatform asks a server whether it refused the newest version of its platform configuration.
+func diagnosePlatform(ctx context.Context, client *client) finding {
+	const what = "platform configuration of the server"
+	if client.token == "" {
+		return finding{what, nil, ": not asked for without a token"}
+	}
+	now, err := get[server.Status](ctx, client, "/status", nil)
+	switch state := now.Platform; {
+	case err != nil:
+		return finding{what, err, ""}
+	case state.Refused != nil:
+		return finding{what + ": the newest version is refused", state.Refused.Faults, ""}
+	case state.InForce == nil:
+		return finding{what, fault.New(fault.PlatformMissing, "the server has no platform configuration yet"), ""}
+	default:
+		return finding{what, nil, ": in force since " + state.InForce.CreatedAt.UTC().Format(time.DateTime)}
+	}
 }
 
 // fresh says that no server ever ran with the configuration's data folder: looking must not make anything.

@@ -2,11 +2,13 @@ package server
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/innominatus/reconciler/pkg/auth"
+	"github.com/innominatus/reconciler/pkg/platform"
 )
 
 // CreatedToken is a new token; its value cannot be had again.
@@ -27,6 +29,16 @@ type Status struct {
 	// UnsentReports is how many reports forges were not told yet, OldestReport how long the oldest waits, in seconds.
 	UnsentReports int     `json:"unsentReports"`
 	OldestReport  float64 `json:"oldestReportSeconds"`
+	// Platform is not among the checks: with a refused version the server goes on with the one before.
+	Platform PlatformState `json:"platform"`
+}
+
+// PlatformState says which version of the platform configuration is planned with.
+type PlatformState struct {
+	// InForce is the newest valid version; missing if there was none yet.
+	InForce *platform.Revision `json:"inForce,omitempty"`
+	// Refused is the newest version if it is not valid; its faults say why.
+	Refused *platform.Revision `json:"refused,omitempty"`
 }
 
 type tokenInput struct {
@@ -59,6 +71,30 @@ func (s *Server) adminAPI(api huma.API) {
 		})
 	operation(api, "GET /status", auth.Read, "Version, dependencies and backlog of the server", func(ctx context.Context, _ *struct{}) (Status, error) {
 		count, oldest, err := s.Outbox.Backlog(ctx, s.Pool)
-		return Status{s.Version, s.checks(ctx), count, oldest.Seconds()}, err
+		if err != nil {
+			return Status{}, err
+		}
+		state, err := s.platformState(ctx)
+		return Status{Version: s.Version, Checks: s.checks(ctx), UnsentReports: count, OldestReport: oldest.Seconds(), Platform: state}, err
 	})
+}
+
+// refusedLimit is through how many refused versions one that is in force is looked for.
+const refusedLimit = 1000
+
+func (s *Server) platformState(ctx context.Context) (state PlatformState, err error) {
+	list, err := s.Platform.Revisions(ctx, s.Pool, 1)
+	if err != nil || len(list) == 0 {
+		return state, err
+	}
+	if !list[0].Valid {
+		state.Refused = &list[0]
+		if list, err = s.Platform.Revisions(ctx, s.Pool, refusedLimit); err != nil {
+			return state, err
+		}
+	}
+	if i := slices.IndexFunc(list, func(r platform.Revision) bool { return r.Valid }); i >= 0 {
+		state.InForce = &list[i]
+	}
+	return state, nil
 }
