@@ -177,7 +177,9 @@ func loadConfig(path string) (*config, error) {
 		}
 	}
 	c.defaults(base)
-	faults = append(faults, c.check(&configCheck{text: readConfigText(name, text), base: base, told: faults})...)
+	source := readConfigText(name, text)
+	faults = append(faults, c.check(&configCheck{text: source, base: base, told: faults})...)
+	source.hide(faults)
 	faults.Sort()
 	return c, faults.Err()
 }

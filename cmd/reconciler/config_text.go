@@ -63,6 +63,40 @@ func below(node *yaml.Node, step string) *yaml.Node {
 	return nil
 }
 
+// hide takes the source line from faults where a secret stands on it: itself, in place of the file or variable that holds
+// it.
+func (t configText) hide(faults fault.List) {
+	secrets := []keys{{"database", "url"}}
+	if node := t.at(keys{"forges"}); node != nil && node.Kind == yaml.MappingNode {
+		for i := 0; i < len(node.Content); i += 2 {
+			forge := keys{"forges", node.Content[i].Value}
+			secrets = append(secrets, forge.below("token"), forge.below("webhookSecret"))
+		}
+	}
+	for _, path := range secrets {
+		node := t.at(path)
+		if node == nil || node.Kind != yaml.ScalarNode {
+			continue
+		}
+		for _, f := range faults {
+			if f.Place.Line == node.Line {
+				f.Excerpt, f.Caret = "", 0
+			}
+		}
+	}
+}
+
+// at returns what stands at a path, or nil.
+func (t configText) at(path keys) *yaml.Node {
+	node := t.root
+	for _, step := range path {
+		if node != nil {
+			node = below(node, step)
+		}
+	}
+	return node
+}
+
 // place turns a node's column in characters into one in bytes.
 func (t configText) place(node *yaml.Node) fault.Place {
 	text := t.text
