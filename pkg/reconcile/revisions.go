@@ -24,18 +24,18 @@ type Summary struct {
 }
 
 const (
-	// sqlIsInvalid is true of an outcome o that has a fault that stops. Faults of before have a severity only if they are
+	// isInvalid is true of an outcome o that has a fault that stops. Faults of before have a severity only if they are
 	// warnings.
-	sqlIsInvalid = `EXISTS (SELECT FROM json_array_elements(o -> 'faults') AS f WHERE coalesce(f ->> 'severity', 'error') = 'error')`
-	// sqlFile is the file of an outcome; documents behind the first of a file are told apart by their number.
-	sqlFile = `regexp_replace(o ->> 'path', '#[0-9]+$', '')`
+	isInvalid = `EXISTS (SELECT FROM json_array_elements(o -> 'faults') AS f WHERE coalesce(f ->> 'severity', 'error') = 'error')`
+	// fileOf is the file of an outcome; documents behind the first of a file are told apart by their number.
+	fileOf = `regexp_replace(o ->> 'path', '#[0-9]+$', '')`
 	// Only the outcomes of the rows that are told are read.
 	sqlSummaries = `SELECT repository, commit, environment, ref, json_array_length(outcome) AS applications,
-  (SELECT count(DISTINCT ` + sqlFile + `) FROM json_array_elements(outcome) AS o WHERE ` + sqlIsInvalid + `) AS invalid, created_at
+  (SELECT count(DISTINCT ` + fileOf + `) FROM json_array_elements(outcome) AS o WHERE ` + isInvalid + `) AS invalid, created_at
 FROM (SELECT * FROM evaluations WHERE repository = $1 ORDER BY created_at DESC, ref, environment LIMIT $2) AS e ORDER BY created_at DESC, ref, environment`
-	sqlInvalid = `SELECT e.repository, count(DISTINCT ` + sqlFile + `) FROM unnest($1::text[], $2::text[]) AS n(repository, commit)
+	sqlInvalid = `SELECT e.repository, count(DISTINCT ` + fileOf + `) FROM unnest($1::text[], $2::text[]) AS n(repository, commit)
 JOIN evaluations AS e USING (repository, commit), json_array_elements(e.outcome) AS o
-WHERE left(e.ref, 1) <> '#' AND ` + sqlIsInvalid + ` GROUP BY e.repository`
+WHERE left(e.ref, 1) <> '#' AND ` + isInvalid + ` GROUP BY e.repository`
 )
 
 // Summaries returns what became of the newest commits of a repository, the newest first.
