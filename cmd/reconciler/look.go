@@ -189,13 +189,18 @@ func (t *target) register(c *cobra.Command) {
 	c.Flags().VarP(&t.environment, "environment", "e", "environment (default: the only one that has the application)")
 }
 
-// path returns the API's path of an application; without an environment, the application must be in exactly one.
-func (t *target) path(ctx context.Context, client *client, name string) (string, error) {
+// find returns a client and the API's path of an application; without an environment, the application must be in exactly
+// one.
+func (t *target) find(ctx context.Context, name string) (*client, string, error) {
+	client, err := t.client()
+	if err != nil {
+		return nil, "", err
+	}
 	environment := string(t.environment)
 	if environment == "" {
 		list, err := get[[]server.Application](ctx, client, "/applications", nil)
 		if err != nil {
-			return "", err
+			return nil, "", err
 		}
 		var in []string
 		for _, a := range list {
@@ -204,10 +209,10 @@ func (t *target) path(ctx context.Context, client *client, name string) (string,
 			}
 		}
 		if environment, err = only(name, in); err != nil {
-			return "", err
+			return nil, "", err
 		}
 	}
-	return "/applications/" + url.PathEscape(environment) + "/" + url.PathEscape(name), nil
+	return client, "/applications/" + url.PathEscape(environment) + "/" + url.PathEscape(name), nil
 }
 
 func newReleases() *cobra.Command {
@@ -216,11 +221,7 @@ func newReleases() *cobra.Command {
 	c := &cobra.Command{
 		Use: "releases APP", Short: "List an application's releases, the newest first", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			client, err := t.client()
-			if err != nil {
-				return err
-			}
-			path, err := t.path(c.Context(), client, args[0])
+			client, path, err := t.find(c.Context(), args[0])
 			if err != nil {
 				return err
 			}

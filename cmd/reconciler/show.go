@@ -125,11 +125,7 @@ func actOn(use, short, verb string, body func(c *cobra.Command) any, say func(w 
 	c := &cobra.Command{
 		Use: use, Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			client, err := t.client()
-			if err != nil {
-				return err
-			}
-			path, err := t.path(c.Context(), client, args[0])
+			client, path, err := t.find(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -252,11 +248,7 @@ func newWatch() *cobra.Command {
 	c := &cobra.Command{
 		Use: "watch APP", Short: "Follow an application until its newest release is deployed or failed", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			client, err := t.client()
-			if err != nil {
-				return err
-			}
-			path, err := t.path(c.Context(), client, args[0])
+			client, path, err := t.find(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
