@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/planner"
 )
 
@@ -19,9 +21,14 @@ type Comment struct {
 	// Base, Head and Merge are commits; Merge is set once the pull request is merged.
 	Base, Head, Merge string
 	Platform          string
-	Outcomes          []Outcome
+	// Time is when the newest of what is told became so, never when it was rendered: telling the same again must give the
+	// same bytes. The zero time is left out.
+	Time     time.Time
+	Outcomes []Outcome
 	// Conflicts are the paths that the base branch and the pull request both changed.
 	Conflicts []string
+	// Problem is why there is no plan at all.
+	Problem *fault.Fault
 	// Redact takes secrets out of texts before they are escaped and shortened; nil keeps them as they are.
 	Redact func(string) string
 }
@@ -31,12 +38,14 @@ const (
 	commentBudget = 60_000
 	// tableBudget is what the table may take of it, so that there is room for details; the table is read first.
 	tableBudget = 24_000
-	// tailBudget is kept for what follows the details.
-	tailBudget = 2_000
+	// tailBudget is kept for what follows the details, and for what [Outdated] puts above.
+	tailBudget = 2_500
 	// rowsLimit is the longest table: nobody reads more, and the pages of the server have the rest.
 	rowsLimit = 100
 	// linesLimit is how many applications are named in what is said above the table.
 	linesLimit = 10
+	// plansLimit is how many plans the line of identity links; the table links all.
+	plansLimit = 3
 	// nameLimit is the longest name, in characters; names of applications have 63 at most, paths more.
 	nameLimit = 120
 	// textLimit is the longest sentence of somebody else's, in characters.
@@ -50,6 +59,7 @@ func (c Comment) Render() string {
 		for i, o := range c.Outcomes {
 			c.Outcomes[i] = o.redacted(c.Redact)
 		}
+		c.Problem = redactedFault(c.Problem, c.Redact)
 	}
 	changed, unchanged := c.split()
 	var b strings.Builder
@@ -57,7 +67,10 @@ func (c Comment) Render() string {
 	if advice := c.advice(changed); len(advice) > 0 {
 		fmt.Fprintf(&b, "%s\n\n", strings.Join(advice, "\n"))
 	}
-	fmt.Fprintf(&b, "<sub>%s</sub>\n\n", c.identity())
+	fmt.Fprintf(&b, "<sub>%s</sub>\n\n", c.identity(changed))
+	if c.Problem != nil {
+		faults(&b, fault.List{c.Problem}, commentBudget-tailBudget)
+	}
 	c.table(&b, changed)
 	if len(changed) > 0 && unchanged > 0 {
 		fmt.Fprintf(&b, "%s.\n\n", count(unchanged, "application does not change", "applications do not change"))
@@ -92,8 +105,8 @@ func applications(outcomes []Outcome) int {
 
 // tally counts what a verdict is made of.
 type tally struct {
-	invalid, failed, waiting, held, running, done int
-	sum                                           planner.Summary
+	invalid, failed, waiting, held, running, done, cancelled, superseded int
+	sum                                                                  planner.Summary
 }
 
 func tallyOf(changed []Outcome) (t tally) {
@@ -107,6 +120,10 @@ func tallyOf(changed []Outcome) (t tally) {
 			t.done++
 		case o.State == "queued" || o.State == "running":
 			t.running++
+		case o.State == "cancelled":
+			t.cancelled++
+		case o.State == "superseded":
+			t.superseded++
 		case o.Waiting != nil:
 			t.waiting++
 		case o.Held != "":
@@ -124,6 +141,9 @@ func (c Comment) verdict(changed []Outcome) string {
 	t, all := tallyOf(changed), applications(c.Outcomes)
 	if len(c.Conflicts) > 0 {
 		return "🔴 The pull request conflicts with its base branch"
+	}
+	if c.Problem != nil {
+		return "🔴 The pull request could not be planned"
 	}
 	if len(changed) == 0 {
 		return fmt.Sprintf("🟢 Nothing changes: 0 of %s affected", count(all, "application is", "applications are"))
@@ -156,7 +176,7 @@ func (c Comment) progress(t tally, all int) (icon string, parts []string) {
 		what string
 	}{
 		{t.failed, "**%d failed**"}, {t.invalid, "**%d cannot be deployed**"}, {t.waiting, "%d waiting for a confirmation"},
-		{t.held, "%d on hold"}, {t.running, "%d in progress"},
+		{t.held, "%d on hold"}, {t.running, "%d in progress"}, {t.cancelled, "%d cancelled"}, {t.superseded, "%d replaced by a newer commit"},
 	} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf(p.what, p.n))
@@ -168,8 +188,10 @@ func (c Comment) progress(t tally, all int) (icon string, parts []string) {
 		icon = "🔴"
 	case t.running > 0:
 		icon = "🔵"
-	case t.waiting+t.held > 0:
+	case t.waiting+t.held+t.cancelled > 0:
 		icon = "🟡"
+	case t.superseded > 0:
+		icon = "⚪"
 	default:
 		icon = "🟢"
 	}
@@ -184,6 +206,9 @@ func signed(s planner.Summary) string {
 func (c Comment) advice(changed []Outcome) []string {
 	if len(c.Conflicts) > 0 {
 		return []string{"Do not merge yet: the plan is made of the merge's result, and there is none. Resolve the conflicts in " + codes(c.Conflicts) + "."}
+	}
+	if c.Problem != nil {
+		return []string{"Do not merge yet: what the merge would do is not known. It is planned again with the next commit, or when somebody writes `/plan`."}
 	}
 	if len(changed) == 0 {
 		return []string{"This pull request changes nothing that is deployed from here."}
@@ -200,7 +225,8 @@ func (c Comment) advice(changed []Outcome) []string {
 		case o.Waiting != nil:
 			lines = append(lines, c.waits(o))
 		case o.Held != "":
-			lines = append(lines, fmt.Sprintf("- %s is on hold (%s) and is not deployed until `reconciler resume` lifts it.", o.name(), inline(clip(o.Held, textLimit))))
+			lines = append(lines, fmt.Sprintf("- %s is on hold (%s) and is not deployed until %s lifts it.", o.name(), inline(clip(o.Held, textLimit)),
+				code("reconciler resume "+clip(o.Application, nameLimit))))
 		default:
 			quiet++
 		}
@@ -250,28 +276,95 @@ func (o Outcome) name() string {
 	return fmt.Sprintf("%s in **%s**", code(clip(o.Application, nameLimit)), inline(clip(o.Environment, nameLimit)))
 }
 
-func (c Comment) identity() string {
+func (c Comment) identity(changed []Outcome) string {
 	var parts []string
-	for _, p := range [][2]string{{"base", c.Base}, {"head", c.Head}, {"merge", c.Merge}, {"platform", c.Platform}} {
-		if p[1] != "" {
-			parts = append(parts, p[0]+" "+code(short(p[1])))
+	add := func(what, id string) {
+		if id != "" {
+			parts = append(parts, what+" "+code(short(id)))
 		}
 	}
-	return strings.Join(append(parts, inline(clip(c.Instance, nameLimit))), " · ")
+	add("base", c.Base)
+	add("head", c.Head)
+	add("merge", c.Merge)
+	parts = append(parts, c.plans(changed)...)
+	add("platform", c.Platform)
+	if !c.Time.IsZero() {
+		parts = append(parts, c.Time.UTC().Format("2006-01-02 15:04 UTC"))
+	}
+	return strings.Join(parts, " · ")
 }
 
-// tail says what follows and what a person may do.
-func (c Comment) tail(b *strings.Builder, changed []Outcome) {
-	switch {
-	case len(changed) == 0 || len(c.Conflicts) > 0:
-	case c.Merge != "":
-		b.WriteString("To undo: revert the merge commit, or `reconciler rollback APP`, which also holds the application.\n\n" +
-			"<sub>You can: `reconciler retry APP` · `reconciler hold APP` · `reconciler resume APP` · `reconciler logs RUN`</sub>\n\n")
-	default:
-		b.WriteString("After the merge this comment becomes the record of the deployment. To undo it then: revert the merge commit.\n\n" +
-			"<sub>You can: `reconciler hold APP` before the merge, so that nothing is deployed · `reconciler plan` on your machine</sub>\n\n")
+// plans says which plans are shown: one with its generation, several by their ids, for which the table and the sections
+// have the rest.
+func (c Comment) plans(changed []Outcome) []string {
+	var links []string
+	var one Outcome
+	for _, o := range changed {
+		if o.Plan != nil {
+			links, one = append(links, c.planLink(code(plainID(o.Plan.ID)), o.Plan)), o
+		}
 	}
-	fmt.Fprintf(b, "<sub>reconciler · %s</sub>\n", inline(clip(c.Instance, nameLimit)))
+	switch {
+	case len(links) == 0:
+		return nil
+	case len(links) == 1:
+		return []string{"plan " + links[0], one.generations()}
+	case len(links) <= plansLimit:
+		return []string{"plans " + strings.Join(links, ", ")}
+	default:
+		return []string{fmt.Sprintf("plans %s and %d more", strings.Join(links[:plansLimit], ", "), len(links)-plansLimit)}
+	}
+}
+
+func (c Comment) planLink(text string, p *planner.Plan) string {
+	return fmt.Sprintf("[%s](%s/plans/%s)", text, c.URL, plainID(p.ID))
+}
+
+// tail says what a merge does, how to undo it, and what a person may do now.
+func (c Comment) tail(b *strings.Builder, changed []Outcome) {
+	app := "APP"
+	if applications(changed) == 1 {
+		app = clip(changed[0].Application, nameLimit)
+	}
+	can := []string{"`/plan` for a new plan"}
+	switch {
+	case c.Merge != "" && len(changed) > 0:
+		fmt.Fprintf(b, "To undo: revert the merge commit, or %s, which also holds the application.\n\n", code("reconciler rollback "+app))
+		can = commandsAfter(tallyOf(changed), app)
+	case c.Merge != "":
+		can = nil
+	case len(changed) > 0 && len(c.Conflicts) == 0 && c.Problem == nil:
+		b.WriteString("**After the merge** the applications are deployed side by side. What is being deployed already ends or stops first." +
+			" This comment becomes the record. To undo it then: revert the merge commit.\n\n")
+		can = append(can, code("reconciler hold "+app)+" before the merge, so that nothing is deployed", "`reconciler plan` on your machine")
+	}
+	parts := []string{"reconciler, " + inline(clip(c.Instance, nameLimit))}
+	if len(can) > 0 {
+		parts = append([]string{"You can: " + can[0]}, append(can[1:], parts...)...)
+	}
+	fmt.Fprintf(b, "<sub>%s</sub>\n", strings.Join(parts, " · "))
+}
+
+// commandsAfter are those that make sense after a merge with what came of it.
+func commandsAfter(t tally, app string) []string {
+	var can []string
+	if t.failed+t.cancelled > 0 {
+		can = append(can, code("reconciler retry "+app))
+	}
+	if t.held+t.failed+t.cancelled > 0 {
+		can = append(can, code("reconciler resume "+app))
+	}
+	return append(can, code("reconciler hold "+app), "`reconciler logs RUN`")
+}
+
+// Outdated returns a rendered comment with a banner above it that says why it is not the newest. A banner that stands
+// there makes way.
+func Outdated(body, why string) string {
+	marker, rest, _ := strings.Cut(body, "\n")
+	if i := strings.Index(rest, "### "); i > 0 {
+		rest = rest[i:]
+	}
+	return fmt.Sprintf("%s\n> ⏳ **Out of date**: %s\n\n%s", marker, inline(clip(why, textLimit)), rest)
 }
 
 func count(n int, one, many string) string {

@@ -1,6 +1,7 @@
 package status_test
 
 import (
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -28,6 +30,7 @@ func comment(outcomes ...status.Outcome) status.Comment {
 	return status.Comment{
 		Marker: "<!-- reconciler:v1 eu shop/checkout#128 sig=9b1c -->", Instance: "eu", URL: "https://reconciler.example",
 		Base: "4f2c1e9aa0", Head: "a71d03bbb1", Platform: "57c0ffee57", Outcomes: outcomes,
+		Time: time.Date(2025, 11, 21, 22, 14, 59, 0, time.UTC),
 	}
 }
 
@@ -38,7 +41,7 @@ func merged(outcomes ...status.Outcome) status.Comment {
 }
 
 func outcome(name string, p *planner.Plan) status.Outcome {
-	p.Application, p.Environment, p.ID = name, "production", "7d1f0a92c4e3"
+	p.Application, p.Environment, p.ID = name, "production", fmt.Sprintf("%x", sha256.Sum256([]byte(name)))[:12]
 	return status.Outcome{Application: name, Environment: "production", Path: "services/" + name + "/score.yaml", Plan: p}
 }
 
@@ -102,8 +105,21 @@ func in(state string, o status.Outcome) status.Outcome {
 	return o
 }
 
+func done(o status.Outcome) status.Outcome {
+	o = in("succeeded", o)
+	o.Seconds = 4.2
+	return o
+}
+
+func behind(o status.Outcome) status.Outcome {
+	o = in("queued", o)
+	o.Behind = 980
+	return o
+}
+
 func failed(name string) status.Outcome {
 	o := in("failed", outcome(name, changed()))
+	o.Seconds = 300.1
 	o.Problem = fault.New(fault.JobTimedOut, "the step wait did not end within 5 min: 0 of 3 pods are ready")
 	return o
 }
@@ -138,11 +154,15 @@ func many(n int, of func(string) status.Outcome) []status.Outcome {
 func situations() map[string]status.Comment {
 	withConflict := comment()
 	withConflict.Conflicts = []string{"services/checkout/score.yaml", "a `b`/score.yaml"}
-	rolledBack := held(failed("checkout"))
-	rolledBack.Undone = 33
+	unplanned := comment()
+	unplanned.Problem = fault.New(fault.GitUnreachable, "fetch https://git.example/shop/checkout.git: connection refused")
+	rolledBack, rollingBack, notRolledBack := held(failed("checkout")), failed("frontend"), failed("billing")
+	rolledBack.Undone, rollingBack.Undone, notRolledBack.Undone = 33, 33, 33
+	rollingBack.Undoing, notRolledBack.Undoing = "running", "failed"
 	all := append(many(480, func(name string) status.Outcome { return outcome(name, changed()) }), broken("zeta"), waiting(outcome("yota", deleting())))
 	removal := outcome("checkout", deleting())
 	removal.Plan.Digest = ""
+	removed := done(removal)
 	return map[string]status.Comment{
 		"nothing-affected":   comment(unchanged("checkout"), unchanged("frontend")),
 		"no-applications":    comment(),
@@ -153,11 +173,16 @@ func situations() map[string]status.Comment {
 		"cannot-be-deployed": comment(outcome("frontend", changed()), broken("checkout")),
 		"conflict":           withConflict,
 		"on-hold":            comment(held(outcome("checkout", changed())), outcome("frontend", changed())),
-		"merged-queued":      merged(in("queued", outcome("checkout", changed())), in("running", outcome("frontend", changed())), unchanged("billing")),
-		"merged-waiting":     merged(waiting(outcome("checkout", deleting())), in("succeeded", outcome("frontend", changed()))),
-		"merged-deployed":    merged(in("succeeded", outcome("checkout", changed())), unchanged("billing")),
-		"merged-failed":      merged(failed("checkout"), in("succeeded", outcome("frontend", changed()))),
-		"merged-rolled-back": merged(rolledBack),
+		"not-planned":        unplanned,
+		"merged-nothing":     merged(unchanged("checkout")),
+		"merged-queued":      merged(behind(outcome("checkout", changed())), in("running", outcome("frontend", changed())), in("queued", outcome("shop", changed())), unchanged("billing")),
+		"merged-waiting":     merged(waiting(outcome("checkout", deleting())), done(outcome("frontend", changed()))),
+		"merged-deployed":    merged(done(outcome("checkout", changed())), unchanged("billing")),
+		"merged-removed":     merged(removed),
+		"merged-failed":      merged(failed("checkout"), done(outcome("frontend", changed()))),
+		"merged-rolled-back": merged(rolledBack, rollingBack, notRolledBack),
+		"merged-stopped":     merged(in("superseded", outcome("checkout", changed())), in("cancelled", outcome("frontend", changed()))),
+		"merged-superseded":  merged(in("superseded", outcome("checkout", changed()))),
 		"hostile":            comment(hostile()),
 		"five-hundred":       comment(all...),
 	}
@@ -188,6 +213,24 @@ func TestCommentReads(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestCommentGetsOneBannerWhenItIsOutdated(t *testing.T) {
+	t.Parallel()
+	for name, c := range situations() {
+		body := c.Render()
+		once := status.Outdated(body, "a new plan is being made of head 1111111.")
+		twice := status.Outdated(once, "a new plan is being made of head <2222222>.")
+		check(t, twice)
+		want := strings.Replace(body, "\n### ", "\n> ⏳ **Out of date**: a new plan is being made of head &lt;2222222&gt;.\n\n### ", 1)
+		if diff := cmp.Diff(want, twice); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if !strings.Contains(once, "head 1111111") || strings.Contains(twice, "1111111") {
+			t.Errorf("%s: the newer banner did not take the older one's place:\n%s", name, twice)
+		}
+	}
+	check(t, status.Outdated(situations()["five-hundred"].Render(), strings.Repeat("<", 10_000)))
 }
 
 func TestCommentPutsFailuresFirstThenDeletions(t *testing.T) {
@@ -294,7 +337,7 @@ func check(t *testing.T, text string) {
 	if fence != "" {
 		t.Errorf("a fence of %d is left open", len(fence))
 	}
-	prose := outside.String()
+	prose := strings.Replace(outside.String(), "\n> ⏳", "\n⏳", 1) // the banner
 	if open, closed := strings.Count(prose, "<details"), strings.Count(prose, "</details>"); open != closed {
 		t.Errorf("%d sections are opened, %d closed", open, closed)
 	}

@@ -66,15 +66,8 @@ func (o Outcome) title() string {
 	if o.Plan == nil {
 		return count(len(o.Faults), "problem", "problems")
 	}
-	was := "first generation"
-	switch {
-	case o.Plan.Removal():
-		was = fmt.Sprintf("removal of generation %d", o.Plan.Base)
-	case o.Plan.Base > 0:
-		was = fmt.Sprintf("generation %d → %d", o.Plan.Base, max(o.Generation, o.Plan.Base+1))
-	}
 	s := o.Plan.Summary
-	parts := []string{was}
+	parts := []string{o.generations()}
 	for _, p := range []struct {
 		n    int
 		what string
@@ -84,6 +77,18 @@ func (o Outcome) title() string {
 		}
 	}
 	return strings.Join(parts, " · ")
+}
+
+// generations says which release the plan leads from and to.
+func (o Outcome) generations() string {
+	switch {
+	case o.Plan.Removal():
+		return fmt.Sprintf("removal of generation %d", o.Plan.Base)
+	case o.Plan.Base > 0:
+		return fmt.Sprintf("generation %d → %d", o.Plan.Base, max(o.Generation, o.Plan.Base+1))
+	default:
+		return "first generation"
+	}
 }
 
 func (c Comment) objects(b *strings.Builder, p *planner.Plan, budget int) {

@@ -42,6 +42,8 @@ type Report struct {
 	State   forge.State
 	Body    string
 	URL     string
+	// Wait is how long it stays unsent, so that what is said meanwhile takes its place.
+	Wait time.Duration `db:"-"`
 }
 
 // stored is a report as it lies in the outbox.
@@ -66,7 +68,9 @@ WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4`
 	sqlUnsaid = `UPDATE reports SET attempts = attempts + 1, fault = $6 WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4 AND version = $5`
 	sqlGiveUp = `UPDATE reports SET dead = true, fault = $6
 WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4 AND version = $5 AND sent < version`
-	sqlBacklog = `SELECT count(*), coalesce(extract(epoch FROM now() - min(changed_at)), 0)::float8 FROM reports WHERE sent < version AND NOT dead`
+	// What was said of a pull request before it moved.
+	sqlOldComment = `SELECT body FROM reports WHERE repository = $1 AND kind = 'comment' AND target = $2 AND context = '' AND changed_at < $3`
+	sqlBacklog    = `SELECT count(*), coalesce(extract(epoch FROM now() - min(changed_at)), 0)::float8 FROM reports WHERE sent < version AND NOT dead`
 )
 
 // Enqueuer is what the outbox needs of the queue.
@@ -114,15 +118,38 @@ func (o *Outbox) Say(ctx context.Context, tx pgx.Tx, reports ...Report) error {
 		}
 		// The version orders the jobs of a report: the newest replaces one that waits, also one that waits to be tried
 		// again, so that nothing new waits for something old.
-		jobs = append(jobs, queue.Insert{
+		insert := queue.Insert{
 			Kind: JobKind, Key: r.key(), Generation: version, Priority: new(r.priority()),
 			Args: jobArgs{r.Repository, r.Kind, r.Target, r.Context},
-		})
+		}
+		if r.Wait > 0 {
+			insert.RunAt = time.Now().Add(r.Wait)
+		}
+		jobs = append(jobs, insert)
 	}
 	if _, err := o.Queue.Enqueue(ctx, tx, jobs...); err != nil {
 		return fmt.Errorf("enqueue reports: %w", err)
 	}
 	return nil
+}
+
+// outdatedWait is how long a comment may be outdated before that is told: most plans are made sooner, and then nobody
+// needs the banner.
+const outdatedWait = 5 * time.Second
+
+// Outdated tells that what a pull request's comment says is older than what became of it since a time. If nothing newer
+// is said soon, the comment gets a banner that says why.
+func (o *Outbox) Outdated(ctx context.Context, tx pgx.Tx, repository string, pull int64, since time.Time, why string) error {
+	target := strconv.FormatInt(pull, 10)
+	var body string
+	err := tx.QueryRow(ctx, sqlOldComment, repository, target, since).Scan(&body)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read comment: %w", err)
+	}
+	return o.Say(ctx, tx, Report{Repository: repository, Kind: KindComment, Target: target, Body: Outdated(body, why), Wait: outdatedWait})
 }
 
 // jobArgs say which report a job sends: whatever is the newest version then.

@@ -27,8 +27,14 @@ type Outcome struct {
 	Run   int64  `json:"run,omitempty"`
 	// Problem is why the run failed.
 	Problem *fault.Fault `json:"problem,omitempty"`
-	// Undone is the generation that was applied again after a failure.
+	// Behind is the run of the same application that has to stop first.
+	Behind int64 `json:"behind,omitempty"`
+	// Seconds is how long the run took, 0 until it has ended.
+	Seconds float64 `json:"seconds,omitempty"`
+	// Undone is the generation that a rollback made after a failure.
 	Undone int64 `json:"undone,omitempty"`
+	// Undoing is the state of that rollback while it has not succeeded.
+	Undoing string `json:"undoing,omitempty"`
 }
 
 // Changes says whether there is something to tell about the application.
@@ -65,14 +71,14 @@ func (o Outcome) matters() string {
 			text = fmt.Sprintf("%s (and %d more)", clip(text, textLimit-20), len(errs)-1)
 		}
 		return "❌ " + text
-	case o.State == "failed" && o.Undone > 0 && o.Held != "":
-		return fmt.Sprintf("❌ failed; generation %d was applied again and is held", o.Undone)
-	case o.State == "failed" && o.Undone > 0:
-		return fmt.Sprintf("❌ failed; generation %d was applied again", o.Undone)
 	case o.State == "failed":
-		return "❌ failed"
+		return "❌ failed" + o.took("after") + o.undo()
+	case o.State == "succeeded" && o.Plan != nil && o.Plan.Removal():
+		return "✅ removed" + o.took("in")
 	case o.State == "succeeded":
-		return fmt.Sprintf("✅ deployed as generation %d", o.Generation)
+		return fmt.Sprintf("✅ deployed as generation %d%s", o.Generation, o.took("in"))
+	case o.State == "queued" && o.Behind > 0:
+		return fmt.Sprintf("⏳ waits for run %d of the same application to stop", o.Behind)
 	case o.State == "queued":
 		return "⏳ waits for its turn"
 	case o.State == "running":
@@ -89,6 +95,36 @@ func (o Outcome) matters() string {
 		return highlight(o.Plan)
 	default:
 		return ""
+	}
+}
+
+// took says how long the run was, or nothing before it has ended.
+func (o Outcome) took(word string) string {
+	switch {
+	case o.Seconds == 0:
+		return ""
+	case o.Seconds < 1:
+		return " " + word + " less than 1 s"
+	case o.Seconds < 60:
+		return fmt.Sprintf(" %s %d s", word, int(o.Seconds))
+	default:
+		return fmt.Sprintf(" %s %d min", word, int(o.Seconds+30)/60)
+	}
+}
+
+// undo says what became of the rollback of a run that failed.
+func (o Outcome) undo() string {
+	switch {
+	case o.Undoing == "failed":
+		return fmt.Sprintf("; the rollback as generation %d failed too", o.Undone)
+	case o.Undoing == "queued" || o.Undoing == "running":
+		return fmt.Sprintf("; is being rolled back as generation %d", o.Undone)
+	case o.Undone == 0 || o.Undoing != "":
+		return ""
+	case o.Held != "":
+		return fmt.Sprintf("; rolled back as generation %d, which stays until there is a fix", o.Undone)
+	default:
+		return fmt.Sprintf("; rolled back as generation %d", o.Undone)
 	}
 }
 

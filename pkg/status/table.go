@@ -24,17 +24,18 @@ func (c Comment) table(b *strings.Builder, changed []Outcome) {
 }
 
 func (c Comment) row(o Outcome) string {
-	link, counts := "", " | | "
+	var links []string
+	counts := " | | "
+	if o.Run > 0 {
+		links = append(links, fmt.Sprintf("[run %d](%s/runs/%d)", o.Run, c.URL, o.Run))
+	}
 	if o.Plan != nil {
 		s := o.Plan.Summary
 		counts = fmt.Sprintf("%s | %s | %s", number(s.Create), number(s.Update+s.Replace), number(s.Delete))
-		link = fmt.Sprintf("[plan](%s/plans/%s)", c.URL, plainID(o.Plan.ID))
-	}
-	if o.Run > 0 {
-		link = fmt.Sprintf("[run](%s/runs/%d)", c.URL, o.Run)
+		links = append(links, c.planLink("plan "+plainID(o.Plan.ID), o.Plan))
 	}
 	return fmt.Sprintf("| %s | %s | %s | %s | %s |\n",
-		inline(clip(o.Application, nameLimit)), inline(clip(o.Environment, nameLimit)), counts, inline(clip(o.matters(), textLimit)), link)
+		inline(clip(o.Application, nameLimit)), inline(clip(o.Environment, nameLimit)), counts, inline(clip(o.matters(), textLimit)), strings.Join(links, " · "))
 }
 
 // number leaves zeros out, so that the eye finds what is there.
