@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/forge"
 	"github.com/innominatus/reconciler/pkg/gitwatch"
@@ -36,6 +38,9 @@ func (r *Reconciler) pull(ctx context.Context, job *queue.Job) error {
 	}
 	ctx, span := r.Tracer.Start(args.Trace.Continue(ctx), "plan pull request")
 	defer span.End()
+	if err := r.outdated(ctx, p); err != nil {
+		return err
+	}
 	tree, conflicts, err := r.Source.Merge(ctx, repo, p)
 	if err != nil {
 		return err
@@ -65,44 +70,65 @@ func (r *Reconciler) pull(ctx context.Context, job *queue.Job) error {
 	})
 }
 
+// outdated tells that the comment is about an older head or base while a new plan is being made, which takes long if the
+// remote does not answer.
+func (r *Reconciler) outdated(ctx context.Context, p gitwatch.Pull) error {
+	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
+		why := fmt.Sprintf("a new plan is being made of head %.7s on base %.7s.", p.HeadCommit, p.BaseCommit)
+		return r.Outbox.Outdated(ctx, tx, p.Repository, p.Number, p.SeenAt, why)
+	})
+}
+
 // tellPull stores the plans of a pull request and tells them as statuses and comment.
 func (r *Reconciler) tellPull(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull, views []*view, conflicts []string) error {
-	comment := r.comment(repo.Name, p)
-	comment.Conflicts = conflicts
 	var reports []status.Report
+	var told []evaluation
 	for _, v := range views {
-		comment.Platform = v.platform.Digest
-		var outcomes []status.Outcome
-		for i := range v.findings {
-			f := &v.findings[i]
-			o := outcome(v, f)
-			if f.plan != nil {
-				if err := r.Planner.StorePlan(ctx, tx, f.plan, repo.Name, p.HeadCommit, p.Number); err != nil {
-					return err
-				}
-				// A pull request is told beforehand what its merge would wait for.
-				var err error
-				if o.Waiting, err = r.obstacle(ctx, tx, v, f, ""); err != nil {
-					return err
-				}
-			}
-			outcomes = append(outcomes, o)
-		}
-		if err := r.storeEvaluation(ctx, tx, evaluation{
-			Repository: repo.Name, Commit: p.HeadCommit, Environment: v.environment.Name, Ref: pullRef(p.Number), Generation: p.Generation, Outcome: outcomes,
-		}); err != nil {
+		e, err := r.propose(ctx, tx, v, p)
+		if err != nil {
 			return err
 		}
-		state, text := proposed(outcomes)
+		state, text := proposed(e.Outcome)
 		reports = append(reports, r.statusReport(repo.Name, p.HeadCommit, v.environment.Name, state, text))
-		comment.Outcomes = append(comment.Outcomes, outcomes...)
+		told = append(told, *e)
+	}
+	comment := r.comment(repo.Name, p, told...)
+	if len(views) > 0 {
+		comment.Platform = views[0].platform.Digest
 	}
 	if len(conflicts) > 0 {
+		comment.Conflicts, comment.Time = conflicts, p.SeenAt
 		for _, e := range repo.Branches[p.BaseRef] {
 			reports = append(reports, r.statusReport(repo.Name, p.HeadCommit, e, forge.Failure, "conflicts with "+p.BaseRef))
 		}
 	}
 	return r.Outbox.Say(ctx, tx, append(reports, r.commentReport(repo.Name, p, comment))...)
+}
+
+// propose stores what a pull request means for an environment, and what its merge would wait for.
+func (r *Reconciler) propose(ctx context.Context, tx pgx.Tx, v *view, p gitwatch.Pull) (*evaluation, error) {
+	e := evaluation{Repository: p.Repository, Commit: p.HeadCommit, Environment: v.environment.Name, Ref: pullRef(p.Number), Generation: p.Generation}
+	for i := range v.findings {
+		f := &v.findings[i]
+		o := outcome(v, f)
+		if f.plan != nil {
+			if err := r.Planner.StorePlan(ctx, tx, f.plan, p.Repository, p.HeadCommit, p.Number); err != nil {
+				return nil, err
+			}
+			var err error
+			if o.Waiting, err = r.obstacle(ctx, tx, v, f, ""); err != nil {
+				return nil, err
+			}
+			if f.known != nil && !f.plan.Empty() && f.known.Hold.Holds(f.plan.Digest) {
+				o.Held = fmt.Sprintf("%s, by %s", f.known.Hold.Reason, f.known.Hold.By)
+			}
+		}
+		e.Outcome = append(e.Outcome, o)
+	}
+	if err := r.storeEvaluation(ctx, tx, e); err != nil {
+		return nil, err
+	}
+	return r.loadEvaluation(ctx, tx, e.Repository, e.Ref, e.Environment, e.Commit)
 }
 
 // pullEnded tells that a pull request could not be planned at all.
@@ -125,11 +151,47 @@ func (r *Reconciler) pullEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, c
 		}
 		return r.passedOver(ctx, tx, repo, pullRef(p.Number), p.BaseRef, args.Head)
 	}
-	why := cause.Error()
-	if f, ok := fault.As(cause); ok {
-		why = f.Message
+	problem, known := fault.As(cause)
+	if !known {
+		problem = fault.New(fault.Internal, "the server's log says why")
 	}
-	return r.sayAll(ctx, tx, repo, p.BaseRef, args.Head, forge.Error, "the pull request could not be planned: "+why)
+	if errors.Is(cause, queue.ErrCancelled) {
+		problem = fault.New(fault.Internal, "somebody cancelled it").Do("Write `/plan` into a comment, or push a commit.")
+	}
+	if err := r.sayAll(ctx, tx, repo, p.BaseRef, args.Head, forge.Error, "the pull request could not be planned: "+problem.Message); err != nil {
+		return err
+	}
+	if p.Generation > args.Generation || p.State != forge.Open {
+		return nil // what is newer says what it comes to
+	}
+	comment := r.comment(repo.Name, p)
+	comment.Problem, comment.Time = problem, p.SeenAt
+	return r.Outbox.Say(ctx, tx, r.commentReport(repo.Name, p, comment))
+}
+
+// replanOn plans the open pull requests anew that showed what they change of another release than the one that a run has
+// brought.
+func (r *Reconciler) replanOn(ctx context.Context, tx pgx.Tx, run apply.Run) error {
+	pulls, err := gitwatch.Pulls(ctx, tx, run.Repository, forge.Open)
+	if err != nil {
+		return err
+	}
+	for _, p := range pulls {
+		e, err := r.loadEvaluation(ctx, tx, p.Repository, pullRef(p.Number), run.Environment, p.HeadCommit)
+		if err != nil {
+			return err
+		}
+		stale := e != nil && slices.ContainsFunc(e.Outcome, func(o status.Outcome) bool {
+			return o.Application == run.Name && o.Plan != nil && o.Plan.Base != run.Generation
+		})
+		if !stale {
+			continue
+		}
+		if err := r.Replan(ctx, tx, p.Repository, p.Number); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Replan plans a pull request anew, because somebody asks for it. One that is not known or not open is left alone.

@@ -34,9 +34,11 @@ type evaluation struct {
 }
 
 const (
-	evaluationColumns  = `repository, commit, environment, ref, generation, outcome, blocked, created_at`
-	sqlStoreEvaluation = `INSERT INTO evaluations (repository, commit, environment, ref, generation, outcome, blocked) VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (repository, ref, environment, commit) DO UPDATE SET generation = $5, outcome = $6, blocked = $7, created_at = now()`
+	evaluationColumns = `repository, commit, environment, ref, generation, outcome, blocked, created_at`
+	// The time is that of the outcome: to find the same again makes nothing new.
+	sqlStoreEvaluation = `INSERT INTO evaluations AS e (repository, commit, environment, ref, generation, outcome, blocked) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (repository, ref, environment, commit) DO UPDATE SET generation = $5, outcome = $6, blocked = $7,
+  created_at = CASE WHEN e.outcome::text = excluded.outcome::text THEN e.created_at ELSE now() END`
 	// What an older commit was refused is of no interest any more.
 	sqlUnblock     = `UPDATE evaluations SET blocked = false WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit <> $4 AND blocked`
 	sqlBlocked     = `SELECT DISTINCT repository FROM evaluations WHERE environment = $1 AND blocked`
@@ -94,16 +96,12 @@ func evaluations(rows pgx.Rows, err error) ([]evaluation, error) {
 // refresh tells anew what became of a commit: the status of each environment, and the comment of the pull request whose
 // merge made it.
 func (r *Reconciler) refresh(ctx context.Context, tx pgx.Tx, repository, commit string) error {
-	list, err := evaluations(tx.Query(ctx, sqlEvaluations, repository, commit))
-	if err != nil {
+	list, err := r.ofBranches(ctx, tx, repository, commit)
+	if err != nil || len(list) == 0 {
 		return err
 	}
 	var reports []status.Report
-	var all []status.Outcome
 	for _, e := range list {
-		if strings.HasPrefix(e.Ref, "#") {
-			continue
-		}
 		for i := range e.Outcome {
 			if err := r.update(ctx, tx, &e.Outcome[i]); err != nil {
 				return err
@@ -114,21 +112,27 @@ func (r *Reconciler) refresh(ctx context.Context, tx pgx.Tx, repository, commit 
 		}
 		state, text := deployed(e.Outcome)
 		reports = append(reports, r.statusReport(repository, commit, e.Environment, state, text))
-		all = append(all, e.Outcome...)
-	}
-	if len(reports) == 0 {
-		return nil
 	}
 	pull, merged, err := gitwatch.MergedBy(ctx, tx, repository, commit)
 	if err != nil {
 		return err
 	}
 	if merged {
-		comment := r.comment(repository, pull)
-		comment.Merge, comment.Outcomes = commit, all
+		// Read again for the times of what was stored.
+		if list, err = r.ofBranches(ctx, tx, repository, commit); err != nil {
+			return err
+		}
+		comment := r.comment(repository, pull, list...)
+		comment.Merge = commit
 		reports = append(reports, r.commentReport(repository, pull, comment))
 	}
 	return r.Outbox.Say(ctx, tx, reports...)
+}
+
+// ofBranches returns the evaluations of a commit that are not those of pull requests.
+func (r *Reconciler) ofBranches(ctx context.Context, db postgres.Querier, repository, commit string) ([]evaluation, error) {
+	list, err := evaluations(db.Query(ctx, sqlEvaluations, repository, commit))
+	return slices.DeleteFunc(list, func(e evaluation) bool { return strings.HasPrefix(e.Ref, "#") }), err
 }
 
 // update adds to an outcome what its run came to.
@@ -140,21 +144,37 @@ func (r *Reconciler) update(ctx context.Context, tx pgx.Tx, o *status.Outcome) e
 	if err != nil {
 		return err
 	}
-	o.State, o.Problem = string(run.State), nil
-	if run.State != apply.Failed {
+	o.State, o.Problem, o.Behind, o.Seconds, o.Undone, o.Undoing = string(run.State), nil, 0, seconds(run), 0, ""
+	if run.State != apply.Failed && run.State != apply.Queued {
 		return nil
 	}
-	o.Problem = run.Fault
-	later, err := r.Runs.Runs(ctx, tx, apply.RunFilter{Environment: run.Environment, Name: run.Name}, 20)
+	if run.State == apply.Failed {
+		o.Problem = run.Fault
+	}
+	others, err := r.Runs.Runs(ctx, tx, apply.RunFilter{Environment: run.Environment, Name: run.Name}, 20)
 	if err != nil {
 		return err
 	}
-	for _, undo := range later {
-		if undo.ID > run.ID && undo.Kind == apply.Rollback && undo.State == apply.Succeeded && undo.Commit == run.Commit {
-			o.Undone = undo.Generation
+	for _, other := range others {
+		switch {
+		case run.State == apply.Queued && other.State == apply.Running && other.Application == run.Application:
+			o.Behind = other.ID
+		case run.State == apply.Failed && other.ID > run.ID && other.Kind == apply.Rollback && other.Commit == run.Commit:
+			o.Undone, o.Undoing = other.Generation, string(other.State)
+			if other.State == apply.Succeeded {
+				o.Undoing = ""
+			}
 		}
 	}
 	return nil
+}
+
+// seconds is how long a run took, to the millisecond, or 0 while it has not both begun and ended.
+func seconds(run apply.Run) float64 {
+	if run.StartedAt == nil || run.FinishedAt == nil {
+		return 0
+	}
+	return run.FinishedAt.Sub(*run.StartedAt).Round(time.Millisecond).Seconds()
 }
 
 // RunChanged is told by the runner of every change of a run's state.
@@ -164,6 +184,9 @@ func (r *Reconciler) RunChanged(ctx context.Context, tx pgx.Tx, run apply.Run) e
 			return err
 		}
 		if err := r.wakeSharers(ctx, tx, run); err != nil {
+			return err
+		}
+		if err := r.replanOn(ctx, tx, run); err != nil {
 			return err
 		}
 	}
@@ -255,10 +278,22 @@ func deployed(outcomes []status.Outcome) (forge.State, string) {
 	}
 }
 
-func (r *Reconciler) comment(repository string, p gitwatch.Pull) status.Comment {
-	return status.Comment{
+// comment is a pull request's comment that tells evaluations.
+func (r *Reconciler) comment(repository string, p gitwatch.Pull, told ...evaluation) status.Comment {
+	c := status.Comment{
 		Marker: r.Marker(repository, p.Number), Instance: r.Instance, URL: r.URL, Base: p.BaseCommit, Head: p.HeadCommit, Redact: r.Redactor.Redact,
 	}
+	for _, e := range told {
+		c.Outcomes = append(c.Outcomes, e.Outcome...)
+		if e.CreatedAt.After(c.Time) {
+			c.Time = e.CreatedAt
+		}
+	}
+	// One platform serves all environments.
+	if i := slices.IndexFunc(c.Outcomes, func(o status.Outcome) bool { return o.Plan != nil }); i >= 0 {
+		c.Platform = c.Outcomes[i].Plan.Platform
+	}
+	return c
 }
 
 // Marker is the hidden line by which our comment is known; only we can make it.

@@ -38,10 +38,11 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 const ours = "shop/app"
 
-// spoilable is gitwatch's with trees that a test may spoil.
+// spoilable is gitwatch's with trees and merges that a test may spoil.
 type spoilable struct {
 	*gitwatch.Source
 	spoil atomic.Pointer[fault.Fault]
+	merge atomic.Pointer[fault.Fault]
 }
 
 func (s *spoilable) Tree(ctx context.Context, r gitwatch.Repository, branch, commit string) (Tree, error) {
@@ -52,6 +53,9 @@ func (s *spoilable) Tree(ctx context.Context, r gitwatch.Repository, branch, com
 }
 
 func (s *spoilable) Merge(ctx context.Context, r gitwatch.Repository, p gitwatch.Pull) (Tree, []string, error) {
+	if f := s.merge.Load(); f != nil {
+		return nil, nil, f
+	}
 	return s.Source.Merge(ctx, r, p)
 }
 
