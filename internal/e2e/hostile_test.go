@@ -10,7 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/innominatus/reconciler/internal/testenv"
+	"github.com/innominatus/reconciler/pkg/queue"
 )
 
 // A repository can at most fail its own applications: each hostile commit is told with a code and a place, what runs is
@@ -113,17 +116,39 @@ func TestPullRequestConflictsAndPlansAnew(t *testing.T) {
 	third := w.gitea.Commit(t, w.app, testenv.Change{Files: map[string]string{"score.yaml": shop("shop:1")}})
 	w.waitDeployed("shop", third)
 	w.waitStatus(head, "success")
-	before := w.metrics()[`reconciler_webhooks_total{forge="gitea",outcome="accepted"}`]
-	w.gitea.Comment(t, w.app, w.gitea.Admin, pull.Number, "Once more:\n/plan")
-	w.until("the command to be accepted", func() (bool, string) {
-		now := w.metrics()[`reconciler_webhooks_total{forge="gitea",outcome="accepted"}`]
-		return now > before, fmt.Sprint(now)
-	})
-	w.waitComment(pull.Number, "shop:1 → shop:2")
-	// Telling the same again is nothing: the comment's text is as it was.
-	var plans []struct{ ID string }
-	w.must(w.api(http.MethodGet, "/plans?application=shop", nil, &plans))
-	if len(plans) == 0 {
-		t.Error("no plan is kept")
+	w.settled()
+	// A hold plans nothing by itself, so that only what `/plan` asks for can tell it.
+	if out, err := w.reconciler("hold", "shop", "--reason", "the audit"); err != nil {
+		t.Fatal(out, err)
 	}
+	w.settled()
+	if text := w.waitComment(pull.Number, "shop:1 → shop:2").Body; strings.Contains(text, "the audit") {
+		t.Fatalf("the hold is told without a new plan: %s", text)
+	}
+	planned := w.newestPlanJob()
+	w.gitea.Comment(t, w.app, w.gitea.Admin, pull.Number, "Once more:\n/plan")
+	w.waitComment(pull.Number, "shop:1 → shop:2", "on hold (the audit, by e2e)")
+	w.settled()
+	told := w.waitComment(pull.Number)
+	if now := w.newestPlanJob(); now <= planned {
+		t.Errorf("the newest job that planned is %d, as before the command", now)
+	}
+	w.gitea.Comment(t, w.app, w.gitea.Admin, pull.Number, "/plan")
+	again := w.newestPlanJob()
+	w.until("another plan", func() (bool, string) { now := w.newestPlanJob(); return now > again, fmt.Sprint(now) })
+	w.settled()
+	if diff := cmp.Diff(told, w.waitComment(pull.Number)); diff != "" {
+		t.Errorf("telling the same again changed the comment:\n%s", diff)
+	}
+}
+
+// newestPlanJob returns the newest job that planned a pull request.
+func (w *world) newestPlanJob() int64 {
+	w.Helper()
+	var list []queue.Entry
+	w.must(w.api(http.MethodGet, "/jobs?kind=pull&state=done", nil, &list))
+	if len(list) == 0 {
+		return 0
+	}
+	return list[0].ID
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/innominatus/reconciler/internal/testenv"
 	"github.com/innominatus/reconciler/pkg/apply"
-	"github.com/innominatus/reconciler/pkg/queue"
 )
 
 // shop is the Score file of the story.
@@ -51,35 +50,21 @@ func TestStoryFromPullRequestToRevert(t *testing.T) {
 	story(t, newWorld(t, options{}))
 }
 
-// The same story, with the server killed in the middle of each part and started again.
+// The same story, with the server killed by kill -9 in the middle of each part and started again: of the plan, the
+// comment, the look, the merge's evaluation, the delivery before and after its commit, and the removal of a resource.
 func TestStorySurvivesKillInEachPart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, options{})
-	w.disturb = func() {
-		w.Helper()
-		// In the middle: a job of the part is running, or it is over already.
-		seen := 0
-		w.until("a job to run", func() (bool, string) {
-			var live []queue.Entry
-			_ = w.api(http.MethodGet, "/jobs?state=live", nil, &live)
-			for _, j := range live {
-				if j.State == queue.Running && j.Kind != "look" {
-					return true, ""
-				}
-			}
-			seen++
-			return seen > 30, "none"
-		})
-		w.crash()
-	}
+	w.interrupt = w.killAt
 	story(t, w)
 }
 
 func story(t *testing.T, w *world) {
 	t.Log("a pull request with a new application")
+	strike := w.interrupt(atPlan)
 	head := w.gitea.Commit(t, w.app, testenv.Change{Branch: "add", From: "main", Files: map[string]string{"shop/score.yaml": shop("shop:1", hostResource)}})
 	pull := w.gitea.OpenPull(t, w.app, "add", "main", "Add the shop")
-	w.disturb()
+	strike()
 	s := w.waitStatus(head, "success")
 	if !strings.Contains(s.URL, "/revisions/"+w.app.FullName()+"/"+head) {
 		t.Errorf("the status leads to %q", s.URL)
@@ -93,31 +78,35 @@ func story(t *testing.T, w *world) {
 	}
 
 	t.Log("another push to it")
+	strike = w.interrupt(afterComment)
 	head = w.gitea.Commit(t, w.app, testenv.Change{Branch: "add", Files: map[string]string{"shop/score.yaml": shop("shop:2", hostResource)}})
-	w.disturb()
+	strike()
 	w.waitStatus(head, "success")
 	if again := w.waitComment(pull.Number, "shop:2"); again.ID != first.ID {
 		t.Errorf("comment %d was written instead of editing %d", again.ID, first.ID)
 	}
 
 	t.Log("a broken file")
+	strike = w.interrupt(atPlan)
 	broken := strings.Replace(shop("shop:2", hostResource), "image:", "imaage:", 1)
 	head = w.gitea.Commit(t, w.app, testenv.Change{Branch: "add", Files: map[string]string{"shop/score.yaml": broken}})
-	w.disturb()
+	strike()
 	if s := w.waitStatus(head, "failure"); !strings.Contains(s.Description, "shop/score.yaml:11") {
 		t.Errorf("the status does not tell the line: %q", s.Description)
 	}
 	w.waitComment(pull.Number, "shop/score.yaml:11:5", "imaage", "did you mean image?", "ORC-1012")
 
 	t.Log("repaired")
+	strike = w.interrupt(atLook)
 	head = w.gitea.Commit(t, w.app, testenv.Change{Branch: "add", Files: map[string]string{"shop/score.yaml": shop("shop:1", hostResource)}})
-	w.disturb()
+	strike()
 	w.waitStatus(head, "success")
 	w.waitComment(pull.Number, "shop:1")
 
 	t.Log("merged")
+	strike = w.interrupt(atEvaluation)
 	merge := w.gitea.Merge(t, w.app, pull.Number)
-	w.disturb()
+	strike()
 	w.waitDeployed("shop", merge)
 	w.waitStatus(merge, "success")
 	if record := w.waitComment(pull.Number, "deployed as generation 1", "To undo: revert the merge commit"); record.ID != first.ID {
@@ -139,12 +128,14 @@ func story(t *testing.T, w *world) {
 	}
 
 	t.Log("a change by another pull request")
+	strike = w.interrupt(afterComment)
 	w.gitea.Commit(t, w.app, testenv.Change{Branch: "change", From: "main", Files: map[string]string{"shop/score.yaml": shop("shop:3", hostResource)}})
 	second := w.gitea.OpenPull(t, w.app, "change", "main", "Raise the shop")
-	w.disturb()
+	strike()
 	w.waitComment(second.Number, "shop:1 → shop:3", "shop/score.yaml:11:12")
+	strike = w.interrupt(afterDelivery)
 	merge = w.gitea.Merge(t, w.app, second.Number)
-	w.disturb()
+	strike()
 	if a := w.waitDeployed("shop", merge); a.Applied != 2 {
 		t.Errorf("generation %d is applied, want 2", a.Applied)
 	}
@@ -154,8 +145,9 @@ func story(t *testing.T, w *world) {
 	}
 
 	t.Log("reverted by a commit")
+	strike = w.interrupt(beforeDelivery)
 	revert := w.gitea.Commit(t, w.app, testenv.Change{Files: map[string]string{"shop/score.yaml": shop("shop:1", hostResource)}, Message: "Revert \"Raise the shop\""})
-	w.disturb()
+	strike()
 	if a := w.waitDeployed("shop", revert); a.Applied != 3 {
 		t.Errorf("generation %d is applied, want 3", a.Applied)
 	}
@@ -165,8 +157,9 @@ func story(t *testing.T, w *world) {
 	}
 
 	t.Log("a resource removed")
+	strike = w.interrupt(atRetirement)
 	removed := w.gitea.Commit(t, w.app, testenv.Change{Files: map[string]string{"shop/score.yaml": shop("shop:1")}})
-	w.disturb()
+	strike()
 	w.waitDeployed("shop", removed)
 	for path := range w.release() {
 		if strings.Contains(path, "httproute") {
@@ -175,12 +168,13 @@ func story(t *testing.T, w *world) {
 	}
 
 	t.Log("the same release once more")
+	strike = w.interrupt(beforeDelivery)
 	before := w.commits()
 	var run apply.Run
 	if err := w.api(http.MethodPost, "/applications/production/shop/rollback", map[string]int64{"generation": 4}, &run); err != nil {
 		t.Fatal(err)
 	}
-	w.disturb()
+	strike()
 	w.until("the run to end", func() (bool, string) {
 		err := w.api(http.MethodGet, fmt.Sprintf("/runs/%d", run.ID), nil, &run)
 		return err == nil && run.State.Final(), string(run.State)

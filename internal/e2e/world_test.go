@@ -45,8 +45,10 @@ type world struct {
 	token       string
 	process     *exec.Cmd
 	done        chan error
-	// disturb is called right after something was done that the server has to react to.
-	disturb func()
+	// database is the URL of the server's database.
+	database string
+	// interrupt is called before something is done that brings the server to a gate, and what it returns right after.
+	interrupt func(gate) (strike func())
 }
 
 // options change what a world is like.
@@ -69,7 +71,7 @@ target:
 
 func newWorld(t *testing.T, o options) *world {
 	t.Helper()
-	w := &world{T: t, gitea: testenv.Gitea(t), disturb: func() {}}
+	w := &world{T: t, gitea: testenv.Gitea(t), database: testenv.Postgres(t), interrupt: func(gate) func() { return func() {} }}
 	org := w.gitea.NewOrg(t)
 	w.app, w.deploy = w.gitea.NewRepo(t, org, true), w.gitea.NewRepo(t, org, true)
 	// Not t.TempDir: its parents are closed to other users, and its name is long.
@@ -85,7 +87,7 @@ func newWorld(t *testing.T, o options) *world {
 	w.write("platform/environments/production.yaml", strings.ReplaceAll(o.environment, "%s", w.deploy.URL))
 	w.write("token.gitea", w.gitea.Bot.Token)
 	w.write("secret", secret)
-	w.write("database", testenv.Postgres(t))
+	w.write("database", w.database)
 	w.write("reconciler.yaml", fmt.Sprintf(`
 instance: %s
 data: data
@@ -181,13 +183,6 @@ func (w *world) stop(signal os.Signal) {
 		w.Error("the server did not stop")
 	}
 	w.process = nil
-}
-
-// crash kills the server without warning and starts it again.
-func (w *world) crash() {
-	w.Helper()
-	w.stop(syscall.SIGKILL)
-	w.start()
 }
 
 // showLog prints the end of the server's log of a failed test.
@@ -306,6 +301,23 @@ func (w *world) waitComment(number int64, texts ...string) testenv.Comment {
 		return true, ""
 	})
 	return ours[0]
+}
+
+// clone clones a repository and returns what runs git in it.
+func (w *world) clone(r testenv.Repo) (git func(args ...string) string) {
+	w.Helper()
+	dir := w.TempDir()
+	git = func(args ...string) string {
+		w.Helper()
+		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=Dana", "-c", "user.email=dana@shop.example"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			w.Fatalf("git %v: %v: %s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	git("clone", "--quiet", r.GitURL(w.gitea.Admin), ".")
+	return git
 }
 
 // checkout returns the files of a branch of a repository by path.
