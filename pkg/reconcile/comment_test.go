@@ -147,6 +147,31 @@ func TestPullRequestTellsAHoldBeforehand(t *testing.T) {
 	}
 }
 
+func TestPullRequestTellsTheRunThatGoesOnUntilItEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	w.rows(`INSERT INTO runs (application, environment, name, repository, generation, kind, state, plan, commit)
+SELECT application, environment, name, repository, generation + 1, kind, 'running', plan, commit FROM runs RETURNING state`)
+	w.rows(`UPDATE applications SET generation = generation + 1 RETURNING name`)
+	p := w.pull("change", false, map[string]string{"score.yaml": file("alpha", "a:2")})
+	if text := w.comment(p); !strings.Contains(text, "[run 2](http://reconciler/runs/2) of `alpha`") {
+		t.Errorf("the comment says: %s", text)
+	}
+	w.rows(`UPDATE runs SET state = 'cancelled' WHERE id = 2 RETURNING state`)
+	w.tx(func(tx pgx.Tx) error {
+		run, err := w.Runs.Run(t.Context(), tx, 2)
+		if err != nil {
+			return err
+		}
+		return w.RunChanged(t.Context(), tx, run)
+	})
+	w.quiet()
+	if text := w.comment(p); strings.Contains(text, "run 2") {
+		t.Errorf("the run is over, and the comment says: %s", text)
+	}
+}
+
 func TestRecordTellsDurationAndRollback(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -12,6 +12,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/forge"
 	"github.com/innominatus/reconciler/pkg/gitwatch"
+	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/queue"
 	"github.com/innominatus/reconciler/pkg/status"
 )
@@ -119,8 +120,10 @@ func (r *Reconciler) propose(ctx context.Context, tx pgx.Tx, v *view, p gitwatch
 			if o.Waiting, err = r.obstacle(ctx, tx, v, f, ""); err != nil {
 				return nil, err
 			}
-			if f.known != nil && !f.plan.Empty() && f.known.Hold.Holds(f.plan.Digest) {
-				o.Held = fmt.Sprintf("%s, by %s", f.known.Hold.Reason, f.known.Hold.By)
+			if f.known != nil && !f.plan.Empty() {
+				if err := r.foresee(ctx, tx, *f.known, &o); err != nil {
+					return nil, err
+				}
 			}
 		}
 		e.Outcome = append(e.Outcome, o)
@@ -129,6 +132,21 @@ func (r *Reconciler) propose(ctx context.Context, tx pgx.Tx, v *view, p gitwatch
 		return nil, err
 	}
 	return r.loadEvaluation(ctx, tx, e.Repository, e.Ref, e.Environment, e.Commit)
+}
+
+// foresee adds to an outcome what its application's deployment would meet: a hold, or a run that goes on.
+func (r *Reconciler) foresee(ctx context.Context, tx pgx.Tx, a planner.Application, o *status.Outcome) error {
+	if a.Hold.Holds(o.Plan.Digest) {
+		o.Held = fmt.Sprintf("%s, by %s", a.Hold.Reason, a.Hold.By)
+	}
+	if a.Applied == a.Generation {
+		return nil
+	}
+	run, err := r.Runs.RunOf(ctx, tx, a.ID, a.Generation)
+	if err == nil && !run.State.Final() {
+		o.Behind = run.ID
+	}
+	return err
 }
 
 // pullEnded tells that a pull request could not be planned at all.
@@ -169,8 +187,8 @@ func (r *Reconciler) pullEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, c
 	return r.Outbox.Say(ctx, tx, r.commentReport(repo.Name, p, comment))
 }
 
-// replanOn plans the open pull requests anew that showed what they change of another release than the one that a run has
-// brought.
+// replanOn plans the open pull requests anew that told something else of an application than what it is after a run: the
+// difference to another release than the run's, or that the run goes on.
 func (r *Reconciler) replanOn(ctx context.Context, tx pgx.Tx, run apply.Run) error {
 	pulls, err := gitwatch.Pulls(ctx, tx, run.Repository, forge.Open)
 	if err != nil {
@@ -182,7 +200,8 @@ func (r *Reconciler) replanOn(ctx context.Context, tx pgx.Tx, run apply.Run) err
 			return err
 		}
 		stale := e != nil && slices.ContainsFunc(e.Outcome, func(o status.Outcome) bool {
-			return o.Application == run.Name && o.Plan != nil && o.Plan.Base != run.Generation
+			other := run.State == apply.Succeeded && o.Plan != nil && o.Plan.Base != run.Generation
+			return o.Application == run.Name && (other || o.Behind == run.ID)
 		})
 		if !stale {
 			continue

@@ -186,6 +186,8 @@ func (r *Reconciler) RunChanged(ctx context.Context, tx pgx.Tx, run apply.Run) e
 		if err := r.wakeSharers(ctx, tx, run); err != nil {
 			return err
 		}
+	}
+	if run.State.Final() {
 		if err := r.replanOn(ctx, tx, run); err != nil {
 			return err
 		}

@@ -334,8 +334,8 @@ func (c Comment) tail(b *strings.Builder, changed []Outcome) {
 	case c.Merge != "":
 		can = nil
 	case len(changed) > 0 && len(c.Conflicts) == 0 && c.Problem == nil:
-		b.WriteString("**After the merge** the applications are deployed side by side. What is being deployed already ends or stops first." +
-			" This comment becomes the record. To undo it then: revert the merge commit.\n\n")
+		fmt.Fprintf(b, "**After the merge** the applications are deployed side by side. What is being deployed already ends or stops first%s."+
+			" This comment becomes the record. To undo it then: revert the merge commit.\n\n", c.inTheWay(changed))
 		can = append(can, code("reconciler hold "+app)+" before the merge, so that nothing is deployed", "`reconciler plan` on your machine")
 	}
 	parts := []string{"reconciler, " + inline(clip(c.Instance, nameLimit))}
@@ -343,6 +343,20 @@ func (c Comment) tail(b *strings.Builder, changed []Outcome) {
 		parts = append([]string{"You can: " + can[0]}, append(can[1:], parts...)...)
 	}
 	fmt.Fprintf(b, "<sub>%s</sub>\n", strings.Join(parts, " · "))
+}
+
+// inTheWay names the runs that go on now.
+func (c Comment) inTheWay(changed []Outcome) string {
+	var runs []string
+	for _, o := range changed {
+		if o.Behind > 0 {
+			runs = append(runs, fmt.Sprintf("[run %d](%s/runs/%d) of %s", o.Behind, c.URL, o.Behind, o.name()))
+		}
+	}
+	if len(runs) == 0 {
+		return ""
+	}
+	return ": " + some(runs)
 }
 
 // commandsAfter are those that make sense after a merge with what came of it.

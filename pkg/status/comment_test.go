@@ -154,6 +154,8 @@ func many(n int, of func(string) status.Outcome) []status.Outcome {
 func situations() map[string]status.Comment {
 	withConflict := comment()
 	withConflict.Conflicts = []string{"services/checkout/score.yaml", "a `b`/score.yaml"}
+	inTheWay := comment(outcome("checkout", changed()), outcome("frontend", changed()))
+	inTheWay.Outcomes[0].Behind = 980
 	unplanned := comment()
 	unplanned.Problem = fault.New(fault.GitUnreachable, "fetch https://git.example/shop/checkout.git: connection refused")
 	rolledBack, rollingBack, notRolledBack := held(failed("checkout")), failed("frontend"), failed("billing")
@@ -174,6 +176,7 @@ func situations() map[string]status.Comment {
 		"conflict":           withConflict,
 		"on-hold":            comment(held(outcome("checkout", changed())), outcome("frontend", changed())),
 		"not-planned":        unplanned,
+		"in-the-way":         inTheWay,
 		"merged-nothing":     merged(unchanged("checkout")),
 		"merged-queued":      merged(behind(outcome("checkout", changed())), in("running", outcome("frontend", changed())), in("queued", outcome("shop", changed())), unchanged("billing")),
 		"merged-waiting":     merged(waiting(outcome("checkout", deleting())), done(outcome("frontend", changed()))),

@@ -27,7 +27,7 @@ type Outcome struct {
 	Run   int64  `json:"run,omitempty"`
 	// Problem is why the run failed.
 	Problem *fault.Fault `json:"problem,omitempty"`
-	// Behind is the run of the same application that has to stop first.
+	// Behind is the run of the same application that has to end or stop first.
 	Behind int64 `json:"behind,omitempty"`
 	// Seconds is how long the run took, 0 until it has ended.
 	Seconds float64 `json:"seconds,omitempty"`
