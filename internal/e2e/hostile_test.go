@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,8 @@ import (
 
 	"github.com/innominatus/reconciler/internal/testenv"
 	"github.com/innominatus/reconciler/pkg/queue"
+	"github.com/innominatus/reconciler/pkg/reconcile"
+	"github.com/innominatus/reconciler/pkg/status"
 )
 
 // A repository can at most fail its own applications: each hostile commit is told with a code and a place, what runs is
@@ -92,6 +95,22 @@ func TestHostileCommitsHurtNothing(t *testing.T) {
 	git("push", "--quiet", "--force", "origin", "main")
 	if a := w.waitDeployed("shop", git("rev-parse", "HEAD")); a.Applied != 2 {
 		t.Errorf("generation %d is applied, want 2", a.Applied)
+	}
+
+	t.Log("a new application that cannot be read: its revision tells")
+	w.must(os.MkdirAll(work+"/fresh", 0o755))
+	w.must(os.WriteFile(work+"/fresh/score.yaml", []byte("apiVersion: score.dev/v1b1\nmetadata: {name: fresh}\ncontainers: {main: {imaage: x}}\n"), 0o600))
+	git("add", "--all")
+	git("commit", "--quiet", "--message", "Add one")
+	git("push", "--quiet", "origin", "main")
+	commit := git("rev-parse", "HEAD")
+	w.waitStatus(commit, "failure")
+	var revisions []reconcile.Revision
+	w.must(w.api(http.MethodGet, "/revisions/"+w.app.FullName()+"/"+commit, nil, &revisions))
+	if len(revisions) != 1 || !slices.ContainsFunc(revisions[0].Outcomes, func(o status.Outcome) bool {
+		return o.Application == "fresh/score.yaml" && strings.Contains(o.Faults.Error(), "fresh/score.yaml:3:21")
+	}) {
+		t.Errorf("the revision says %+v", revisions)
 	}
 }
 
