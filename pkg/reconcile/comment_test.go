@@ -155,7 +155,7 @@ func TestPullRequestTellsTheRunThatGoesOnUntilItEnds(t *testing.T) {
 SELECT application, environment, name, repository, generation + 1, kind, 'running', plan, commit FROM runs RETURNING state`)
 	w.rows(`UPDATE applications SET generation = generation + 1 RETURNING name`)
 	p := w.pull("change", false, map[string]string{"score.yaml": file("alpha", "a:2")})
-	if text := w.comment(p); !strings.Contains(text, "[run 2](http://reconciler/runs/2) of `alpha`") {
+	if text := w.comment(p); !strings.Contains(text, "ends or stops first: [run 2](http://reconciler/runs/2)") {
 		t.Errorf("the comment says: %s", text)
 	}
 	w.rows(`UPDATE runs SET state = 'cancelled' WHERE id = 2 RETURNING state`)

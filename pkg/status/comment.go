@@ -39,12 +39,12 @@ const (
 	// tableBudget is what the table may take of it, so that there is room for details; the table is read first.
 	tableBudget = 24_000
 	// tailBudget is kept for what follows the details, and for what [Outdated] puts above.
-	tailBudget = 2_500
+	tailBudget = 5_000
 	// rowsLimit is the longest table: nobody reads more, and the pages of the server have the rest.
 	rowsLimit = 100
 	// linesLimit is how many applications are named in what is said above the table.
 	linesLimit = 10
-	// plansLimit is how many plans the line of identity links; the table links all.
+	// plansLimit is how many plans, or runs, are linked in a line; the table links all.
 	plansLimit = 3
 	// nameLimit is the longest name, in characters; names of applications have 63 at most, paths more.
 	nameLimit = 120
@@ -304,15 +304,13 @@ func (c Comment) plans(changed []Outcome) []string {
 			links, one = append(links, c.planLink(code(plainID(o.Plan.ID)), o.Plan)), o
 		}
 	}
-	switch {
-	case len(links) == 0:
+	switch len(links) {
+	case 0:
 		return nil
-	case len(links) == 1:
+	case 1:
 		return []string{"plan " + links[0], one.generations()}
-	case len(links) <= plansLimit:
-		return []string{"plans " + strings.Join(links, ", ")}
 	default:
-		return []string{fmt.Sprintf("plans %s and %d more", strings.Join(links[:plansLimit], ", "), len(links)-plansLimit)}
+		return []string{"plans " + few(links)}
 	}
 }
 
@@ -345,18 +343,18 @@ func (c Comment) tail(b *strings.Builder, changed []Outcome) {
 	fmt.Fprintf(b, "<sub>%s</sub>\n", strings.Join(parts, " · "))
 }
 
-// inTheWay names the runs that go on now.
+// inTheWay names some of the runs that go on now.
 func (c Comment) inTheWay(changed []Outcome) string {
 	var runs []string
 	for _, o := range changed {
 		if o.Behind > 0 {
-			runs = append(runs, fmt.Sprintf("[run %d](%s/runs/%d) of %s", o.Behind, c.URL, o.Behind, o.name()))
+			runs = append(runs, fmt.Sprintf("[run %d](%s/runs/%d)", o.Behind, c.URL, o.Behind))
 		}
 	}
 	if len(runs) == 0 {
 		return ""
 	}
-	return ": " + some(runs)
+	return ": " + few(runs)
 }
 
 // commandsAfter are those that make sense after a merge with what came of it.
@@ -394,13 +392,17 @@ func short(id string) string {
 	return string(runes[:min(len(runes), 7)])
 }
 
-// some names a few and counts the others.
-func some(names []string) string {
-	names = slices.Compact(names)
-	if len(names) <= linesLimit {
-		return strings.Join(names, ", ")
+// some names those that people have to know, and counts the others.
+func some(names []string) string { return atMost(linesLimit, slices.Compact(names)) }
+
+// few links some things, and counts the others.
+func few(links []string) string { return atMost(plansLimit, links) }
+
+func atMost(limit int, list []string) string {
+	if len(list) <= limit {
+		return strings.Join(list, ", ")
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:linesLimit], ", "), len(names)-linesLimit)
+	return fmt.Sprintf("%s and %d more", strings.Join(list[:limit], ", "), len(list)-limit)
 }
 
 func codes(list []string) string {

@@ -155,7 +155,7 @@ func situations() map[string]status.Comment {
 	withConflict := comment()
 	withConflict.Conflicts = []string{"services/checkout/score.yaml", "a `b`/score.yaml"}
 	inTheWay := comment(outcome("checkout", changed()), outcome("frontend", changed()))
-	inTheWay.Outcomes[0].Behind = 980
+	inTheWay.Outcomes[0].Behind, inTheWay.Outcomes[1].Behind = 980, 978
 	unplanned := comment()
 	unplanned.Problem = fault.New(fault.GitUnreachable, "fetch https://git.example/shop/checkout.git: connection refused")
 	rolledBack, rollingBack, notRolledBack := held(failed("checkout")), failed("frontend"), failed("billing")
@@ -233,7 +233,17 @@ func TestCommentGetsOneBannerWhenItIsOutdated(t *testing.T) {
 			t.Errorf("%s: the newer banner did not take the older one's place:\n%s", name, twice)
 		}
 	}
-	check(t, status.Outdated(situations()["five-hundred"].Render(), strings.Repeat("<", 10_000)))
+	// The longest of everything leaves room for a banner.
+	long := strings.Repeat("&<", 500)
+	c := comment(many(480, func(string) status.Outcome {
+		o := outcome(long, changed())
+		o.Environment, o.Behind = long, 980
+		return o
+	})...)
+	c.Instance = long
+	check(t, status.Outdated(c.Render(), long))
+	c.Merge = "c0ffee1cc2"
+	check(t, status.Outdated(c.Render(), long))
 }
 
 func TestCommentPutsFailuresFirstThenDeletions(t *testing.T) {
