@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -77,22 +76,30 @@ func (c *commandLine) reads(args []string, texts ...string) []byte {
 	return []byte(inJSON)
 }
 
-// follow begins a command, calls then, and waits for the command to end with 0.
-func (c *commandLine) follow(then func(), texts []string, args ...string) {
+// follow begins a command, waits until it says first, calls then, and waits for the command to end with 0 and last.
+func (c *commandLine) follow(first, last string, then func(), args ...string) {
 	c.Helper()
 	c.ran = append(c.ran, args)
 	ctx, cancel := context.WithTimeout(c.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary(c.T), args...)
 	cmd.Env = append(os.Environ(), "RECONCILER_SERVER="+c.base, "RECONCILER_TOKEN="+c.token)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	file, err := os.Create(c.path("follow-" + args[0]))
+	c.must(err)
+	defer file.Close()
+	cmd.Stdout, cmd.Stderr = file, file
 	c.must(cmd.Start())
+	said := func() string {
+		text, err := os.ReadFile(file.Name())
+		c.must(err)
+		return string(text)
+	}
+	c.until(strings.Join(args, " ")+" to say "+first, func() (bool, string) { text := said(); return strings.Contains(text, first), text })
 	then()
 	if err := cmd.Wait(); err != nil {
-		c.Errorf("reconciler %s: %v: %s", strings.Join(args, " "), err, &out)
+		c.Errorf("reconciler %s: %v: %s", strings.Join(args, " "), err, said())
 	}
-	c.says(args, out.String(), texts...)
+	c.says(args, said(), last)
 }
 
 // code runs a command that must end with an exit code.
@@ -244,9 +251,9 @@ func TestStoryOfTheCommandLine(t *testing.T) {
 	c.reads([]string{"apps"}, "deploying")
 	c.reads([]string{"jobs", "--state", "live"}, "running")
 	c.reads([]string{"runs", "show", fmt.Sprint(running.ID)}, "running", "waiting")
-	c.follow(func() {
-		c.follow(open, []string{"deploying", "deployed, generation"}, "watch", "broken")
-	}, []string{"deliver"}, "logs", "--follow", fmt.Sprint(running.ID))
+	c.follow("", "deliver", func() {
+		c.follow("deploying", "deployed, generation", open, "watch", "broken")
+	}, "logs", "--follow", fmt.Sprint(running.ID))
 	c.says([]string{"retry"}, out, fmt.Sprintf("run %d", running.ID))
 	arrived, open = w.close(beforeDelivery)
 	files["broken/score.yaml"] = plainFile("broken", "b:4")

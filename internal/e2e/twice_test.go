@@ -106,7 +106,8 @@ func TestStoryOfTheSameCommitTwiceWritesNothing(t *testing.T) {
 	var run apply.Run
 	out, err := w.reconciler("rollback", "shop", "--to", "1")
 	w.must(err)
-	if _, err := fmt.Sscanf(out[strings.Index(out, "(run "):], "(run %d)", &run.ID); err != nil {
+	_, after, _ := strings.Cut(out, "(run ")
+	if _, err := fmt.Sscanf(after, "%d)", &run.ID); err != nil {
 		t.Fatal(out, err)
 	}
 	w.until("the run to end", func() (bool, string) {
@@ -127,10 +128,10 @@ func TestStoryOfTheSameCommitTwiceWritesNothing(t *testing.T) {
 	w.until("the branch to be seen there", func() (bool, string) { a := w.application("shop"); return a.Commit == merge, a.Commit })
 	w.waitStatus(merge, "success")
 	// A branch that moves has its commit looked at, which is told and comes to what it was; nothing else is written.
-	after := w.outside(pull.Number, head, merge)
+	now := w.outside(pull.Number, head, merge)
 	delete(before.Statuses, merge)
-	delete(after.Statuses, merge)
-	if diff := cmp.Diff(before, after); diff != "" {
+	delete(now.Statuses, merge)
+	if diff := cmp.Diff(before, now); diff != "" {
 		t.Errorf("going back to the commit wrote something (-before +now):\n%s", diff)
 	}
 }
