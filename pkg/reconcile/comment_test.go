@@ -212,3 +212,16 @@ SELECT application, environment, name, repository, generation + 1, kind, 'queued
 		t.Errorf("it waits for run %d, want 1; it is %s", o.Behind, o.State)
 	}
 }
+
+func TestClosedPullRequestHasNoPlanAnyMore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	p := w.pull("change", false, map[string]string{"score.yaml": file("alpha", "a:2")})
+	w.forge.ClosePull(ours, p.Number)
+	w.hint(ours)
+	w.quiet()
+	if text := w.comment(p); !strings.Contains(text, "Closed without a merge") || strings.Contains(text, "Merging") || strings.Contains(text, "a:2") {
+		t.Errorf("the comment says: %s", text)
+	}
+}

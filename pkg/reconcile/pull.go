@@ -187,6 +187,22 @@ func (r *Reconciler) pullEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, c
 	return r.Outbox.Say(ctx, tx, r.commentReport(repo.Name, p, comment))
 }
 
+// sayClosed takes the plan out of the comment of a pull request that was closed, if there is one.
+func (r *Reconciler) sayClosed(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull) error {
+	for _, environment := range repo.Branches[p.BaseRef] {
+		e, err := r.loadEvaluation(ctx, tx, repo.Name, pullRef(p.Number), environment, p.HeadCommit)
+		if err != nil {
+			return err
+		}
+		if e != nil {
+			c := r.comment(repo.Name, p)
+			c.Closed = true
+			return r.Outbox.Say(ctx, tx, r.commentReport(repo.Name, p, c))
+		}
+	}
+	return nil
+}
+
 // replanOn plans the open pull requests anew that told something else of an application than what it is after a run: the
 // difference to another release than the run's, or that the run goes on.
 func (r *Reconciler) replanOn(ctx context.Context, tx pgx.Tx, run apply.Run) error {

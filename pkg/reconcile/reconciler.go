@@ -166,10 +166,13 @@ func (r *Reconciler) passedOver(ctx context.Context, tx pgx.Tx, repo gitwatch.Re
 
 // Seen implements [gitwatch.Sink].
 func (r *Reconciler) Seen(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull) error {
-	if p.State != forge.Open {
-		// A merge moves the branch, and a closed pull request changes nothing. If the branch was seen before the merge was,
-		// its record is written now.
+	switch p.State {
+	case forge.Closed:
+		return r.sayClosed(ctx, tx, repo, p)
+	case forge.Merged:
+		// The branch moves and is evaluated. If it was seen before the merge was, the record is written now.
 		return r.refresh(ctx, tx, repo.Name, p.MergeCommit)
+	case forge.Open:
 	}
 	if err := r.sayAll(ctx, tx, repo, p.BaseRef, p.HeadCommit, forge.Pending, "planning"); err != nil {
 		return err

@@ -27,6 +27,8 @@ type Comment struct {
 	Outcomes []Outcome
 	// Conflicts are the paths that the base branch and the pull request both changed.
 	Conflicts []string
+	// Closed says that the pull request was closed without a merge.
+	Closed bool
 	// Problem is why there is no plan at all.
 	Problem *fault.Fault
 	// Redact takes secrets out of texts before they are escaped and shortened; nil keeps them as they are.
@@ -139,6 +141,9 @@ func tallyOf(changed []Outcome) (t tally) {
 // verdict is the one line that everybody reads.
 func (c Comment) verdict(changed []Outcome) string {
 	t, all := tallyOf(changed), applications(c.Outcomes)
+	if c.Closed {
+		return "⚪ Closed without a merge: nothing of it was deployed"
+	}
 	if len(c.Conflicts) > 0 {
 		return "🔴 The pull request conflicts with its base branch"
 	}
@@ -204,6 +209,9 @@ func signed(s planner.Summary) string {
 
 // advice says whether it may be merged and what happens then, or what is to be done after the merge, one fact per line.
 func (c Comment) advice(changed []Outcome) []string {
+	if c.Closed {
+		return nil
+	}
 	if len(c.Conflicts) > 0 {
 		return []string{"Do not merge yet: the plan is made of the merge's result, and there is none. Resolve the conflicts in " + codes(c.Conflicts) + "."}
 	}
@@ -329,7 +337,7 @@ func (c Comment) tail(b *strings.Builder, changed []Outcome) {
 	case c.Merge != "" && len(changed) > 0:
 		fmt.Fprintf(b, "To undo: revert the merge commit, or %s, which also holds the application.\n\n", code("reconciler rollback "+app))
 		can = commandsAfter(tallyOf(changed), app)
-	case c.Merge != "":
+	case c.Merge != "" || c.Closed:
 		can = nil
 	case len(changed) > 0 && len(c.Conflicts) == 0 && c.Problem == nil:
 		fmt.Fprintf(b, "**After the merge** the applications are deployed side by side. What is being deployed already ends or stops first%s."+

@@ -154,6 +154,8 @@ func many(n int, of func(string) status.Outcome) []status.Outcome {
 func situations() map[string]status.Comment {
 	withConflict := comment()
 	withConflict.Conflicts = []string{"services/checkout/score.yaml", "a `b`/score.yaml"}
+	closed := comment()
+	closed.Closed = true
 	inTheWay := comment(outcome("checkout", changed()), outcome("frontend", changed()))
 	inTheWay.Outcomes[0].Behind, inTheWay.Outcomes[1].Behind = 980, 978
 	unplanned := comment()
@@ -174,6 +176,7 @@ func situations() map[string]status.Comment {
 		"deletes-data":       comment(outcome("frontend", changed()), waiting(outcome("checkout", deleting())), unchanged("billing")),
 		"cannot-be-deployed": comment(outcome("frontend", changed()), broken("checkout")),
 		"conflict":           withConflict,
+		"closed":             closed,
 		"on-hold":            comment(held(outcome("checkout", changed())), outcome("frontend", changed())),
 		"not-planned":        unplanned,
 		"in-the-way":         inTheWay,
