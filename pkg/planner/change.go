@@ -95,7 +95,7 @@ func Changes(from, to *Release) []Change {
 
 // moves returns the change of the place that an environment delivers to.
 func moves(from, to *Release) []Change {
-	if from == nil || to == nil || bytes.Equal(from.Target, to.Target) {
+	if from == nil || to == nil || len(from.Target) == 0 || bytes.Equal(from.Target, to.Target) {
 		return nil
 	}
 	return []Change{{

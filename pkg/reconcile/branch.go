@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -15,7 +14,6 @@ import (
 	"github.com/innominatus/reconciler/pkg/gitwatch"
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/platform"
-	"github.com/innominatus/reconciler/pkg/platform/recipe"
 	"github.com/innominatus/reconciler/pkg/queue"
 	"github.com/innominatus/reconciler/pkg/status"
 )
@@ -159,34 +157,6 @@ func (e *evaluation) kept(o status.Outcome) status.Outcome {
 		}
 	}
 	return o
-}
-
-// wakeNeighbours evaluates the other repositories of an environment anew when the services that they may refer to are
-// not what they were.
-func (r *Reconciler) wakeNeighbours(ctx context.Context, tx pgx.Tx, me gitwatch.Repository, environment string, before map[string]recipe.Service) error {
-	after, err := r.Planner.Services(ctx, tx, environment)
-	if err != nil || reflect.DeepEqual(before, after) {
-		return err
-	}
-	return r.wake(ctx, tx, func(repo gitwatch.Repository) bool {
-		return repo.Name != me.Name && slices.Contains(repo.Environments(), environment)
-	})
-}
-
-// wake evaluates repositories anew.
-func (r *Reconciler) wake(ctx context.Context, tx pgx.Tx, which func(gitwatch.Repository) bool) error {
-	list, err := gitwatch.Repositories(ctx, tx)
-	if err != nil {
-		return err
-	}
-	for _, repo := range list {
-		if which(repo) {
-			if err := r.again(ctx, tx, repo); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // decide stores what a finding means for its application.

@@ -14,7 +14,6 @@ import (
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/forge"
 	"github.com/innominatus/reconciler/pkg/gitwatch"
-	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/postgres"
 	"github.com/innominatus/reconciler/pkg/status"
 )
@@ -59,20 +58,6 @@ func (r *Reconciler) storeEvaluation(ctx context.Context, db postgres.Querier, e
 // blocked says whether an application was refused what is somebody else's.
 func blocked(o status.Outcome) bool {
 	return slices.ContainsFunc(o.Faults, func(f *fault.Fault) bool { return f.Code == fault.NameTaken || f.Code == fault.ObjectTaken })
-}
-
-// wakeBlocked evaluates the repositories anew that wait for a name or an object of an environment: a run may have given it
-// up.
-func (r *Reconciler) wakeBlocked(ctx context.Context, tx pgx.Tx, environment string) error {
-	rows, err := tx.Query(ctx, sqlBlocked, environment)
-	if err != nil {
-		return fmt.Errorf("read who waits for a name: %w", err)
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil || len(names) == 0 {
-		return err
-	}
-	return r.wake(ctx, tx, func(repo gitwatch.Repository) bool { return slices.Contains(names, repo.Name) })
 }
 
 func (r *Reconciler) loadEvaluation(ctx context.Context, db postgres.Querier, repository, ref, environment, commit string) (*evaluation, error) {
@@ -180,10 +165,7 @@ func seconds(run apply.Run) float64 {
 // RunChanged is told by the runner of every change of a run's state.
 func (r *Reconciler) RunChanged(ctx context.Context, tx pgx.Tx, run apply.Run) error {
 	if run.State == apply.Succeeded {
-		if err := r.wakeBlocked(ctx, tx, run.Environment); err != nil {
-			return err
-		}
-		if err := r.wakeSharers(ctx, tx, run); err != nil {
+		if err := r.wakeAfter(ctx, tx, run); err != nil {
 			return err
 		}
 	}
@@ -193,23 +175,6 @@ func (r *Reconciler) RunChanged(ctx context.Context, tx pgx.Tx, run apply.Run) e
 		}
 	}
 	return r.refresh(ctx, tx, run.Repository, run.Commit)
-}
-
-// wakeSharers evaluates the repositories anew whose applications use resources that a run's application describes.
-func (r *Reconciler) wakeSharers(ctx context.Context, tx pgx.Tx, run apply.Run) error {
-	names, err := r.Runs.Sharers(ctx, tx, run)
-	if err != nil || len(names) == 0 {
-		return err
-	}
-	list, err := r.Planner.Applications(ctx, tx, planner.Filter{Environment: run.Environment})
-	if err != nil {
-		return err
-	}
-	repositories := map[string]bool{}
-	for _, a := range list {
-		repositories[a.Repository] = repositories[a.Repository] || slices.Contains(names, a.Name)
-	}
-	return r.wake(ctx, tx, func(repo gitwatch.Repository) bool { return repositories[repo.Name] })
 }
 
 // proposed sums up what a pull request would do.

@@ -4,7 +4,9 @@
 -- newest release differs from it after a rollback.
 ALTER TABLE applications ADD COLUMN asked text;
 
--- An object that is one application's own is nobody else's.
+-- An object that is one application's own is nobody else's: it stays with who wrote it last.
+DELETE FROM inventories a USING inventories b WHERE a.environment = b.environment AND a.key = b.key AND a.application <> b.application
+AND a.unit = 'application' AND b.unit = 'application' AND (a.token, a.application) < (b.token, b.application);
 CREATE UNIQUE INDEX inventories_owner ON inventories (environment, key) WHERE unit = 'application';
 
 -- Whether the newest evaluation of a branch was refused a name or an object that is somebody else's.
