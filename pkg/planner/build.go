@@ -79,9 +79,7 @@ func Build(in Input) (*Release, fault.List) {
 			b.provision(r)
 		}
 	}
-	if b.faults.Err() == nil {
-		b.render()
-	}
+	b.render()
 	b.w.Show(b.faults)
 	b.faults.Sort()
 	if b.faults.Err() != nil {

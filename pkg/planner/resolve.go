@@ -129,6 +129,10 @@ func (b *builder) volume(source string, _ fault.Place) (string, map[string]any, 
 	parts := score.Parse(source)
 	if len(parts) == 1 && len(parts[0].Path) == 2 && parts[0].Path[0] == "resources" {
 		name := parts[0].Path[1]
+		if _, provisioned := b.outputs[name]; !provisioned && b.faults.Err() != nil {
+			// It is told already why the resource is not there, and no release comes of it: any volume will do.
+			return name, map[string]any{"source": map[string]any{"emptyDir": map[string]any{}}}, nil
+		}
 		return name, b.outputs[name], nil
 	}
 	f := fault.New(fault.RenderVolume, "the source of a volume must be ${resources.NAME}, got %q", source)

@@ -1,6 +1,7 @@
 package planner_test
 
 import (
+	"fmt"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -332,5 +333,30 @@ func TestAScoreFileCannotNameSecretsThatAreNotItsOwn(t *testing.T) {
 	got := text(t, testWorld(t).must(workload("shop", "    variables: {A: \"🔐💬other_password💬🔐\"}\n")))
 	if strings.Contains(got, "secretKeyRef") {
 		t.Error("a reference written by hand reads a Secret")
+	}
+}
+
+// What is wrong with resources does not hide what is wrong with containers, and is told once.
+func TestResourcesAndContainersAreToldTogether(t *testing.T) {
+	t.Parallel()
+	_, faults := testWorld(t).build(`apiVersion: score.dev/v1b1
+metadata: {name: shop}
+containers:
+  main:
+    image: "bad image"
+    variables: {A: "${resources.db.host}"}
+    volumes: {/data: {source: "${resources.vol}"}}
+    livenessProbe: {exec: {command: []}}
+resources:
+  vol: {type: volume, params: {bogus: 1}}
+  db: {type: postgrez}
+`)
+	var got []string
+	for _, f := range faults {
+		got = append(got, fmt.Sprintf("%d %s", f.Place.Line, f.Code))
+	}
+	want := []string{"5 " + string(fault.RenderImage), "8 " + string(fault.RenderProbeValue), "10 " + string(fault.ResourceParam), "11 " + string(fault.ResourceType)}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
