@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,9 +52,6 @@ func (r *Runner) onEnd(ctx context.Context, tx pgx.Tx, job *queue.Job, cause err
 	return r.Changed(ctx, tx, run)
 }
 
-// removalDigest stands in a hold for a removal that failed. It is no release's digest.
-const removalDigest = "removal"
-
 // recover answers a run that failed for good: the last good release is applied again, and the failed one is held back
 // so that nothing tries it again by itself. A newer commit is not held back.
 func (r *Runner) recover(ctx context.Context, tx pgx.Tx, run Run, why *fault.Fault) error {
@@ -84,8 +80,7 @@ func (r *Runner) recover(ctx context.Context, tx pgx.Tx, run Run, why *fault.Fau
 	case run.Kind == Rollback:
 		return nil // somebody lifted the hold
 	default:
-		// A removal has no digest, and a hold without one would hold back what puts the application back.
-		return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{By: "reconciler", Digest: cmp.Or(digest, removalDigest), Reason: reason})
+		return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{By: "reconciler", Digest: planner.HeldDigest(digest), Reason: reason})
 	}
 }
 
@@ -100,7 +95,7 @@ func (r *Runner) holdBack(ctx context.Context, tx pgx.Tx, run Run) error {
 		return err
 	}
 	return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{
-		By: "reconciler", Digest: cmp.Or(digest, removalDigest), Reason: fmt.Sprintf("generation %d was cancelled", run.Generation),
+		By: "reconciler", Digest: planner.HeldDigest(digest), Reason: fmt.Sprintf("generation %d was cancelled", run.Generation),
 	})
 }
 

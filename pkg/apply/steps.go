@@ -44,13 +44,17 @@ func (e *execution) steps() []step {
 // provision stores a resource with its state; templates and static values were evaluated while planning.
 func (e *execution) provision(r planner.Resource) func(context.Context, string) (string, error) {
 	return func(ctx context.Context, name string) (string, error) {
-		err := e.fenced(ctx, func(tx pgx.Tx) error {
+		former, err := e.Runs.former(ctx, e.Pool, e.run)
+		if err != nil {
+			return "", err
+		}
+		err = e.fenced(ctx, func(tx pgx.Tx) error {
 			if e.release.Hidden.Shared != nil {
 				if err := e.Runs.storeShared(ctx, tx, e.run.Environment, e.release.Hidden.Shared); err != nil {
 					return err
 				}
 			}
-			return e.Runs.provisioned(ctx, tx, e.run, r, e.release.Hidden.Records[r.UID])
+			return e.Runs.provisioned(ctx, tx, e.run, r, e.release.Hidden.Records[r.UID], former)
 		})
 		if err == nil {
 			e.log(ctx, name, "resource %s (%s) is provided by %s", r.Name, r.Type, r.Provisioner)
@@ -200,13 +204,13 @@ func (e *execution) retire(ctx context.Context, name string) (detail string, err
 	var deleted []string
 	err = e.fenced(ctx, func(tx pgx.Tx) error {
 		for _, old := range former {
-			list, err := e.Runs.retire(ctx, tx, e.run.Environment, old, []string{})
+			list, err := e.Runs.retire(ctx, tx, e.run, old, []string{})
 			if err != nil {
 				return err
 			}
 			deleted = append(deleted, list...)
 		}
-		list, err := e.Runs.retire(ctx, tx, e.run.Environment, e.run.Name, kept)
+		list, err := e.Runs.retire(ctx, tx, e.run, e.run.Name, kept)
 		deleted = append(deleted, list...)
 		return err
 	})

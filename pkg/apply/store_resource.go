@@ -54,13 +54,19 @@ ON CONFLICT (environment, uid) DO UPDATE SET
   token = greatest(r.token, $12), updated_at = now(),
   users = CASE WHEN r.deleted_at IS NOT NULL THEN ARRAY[$11::text] WHEN $11 = ANY(r.users) THEN r.users ELSE r.users || $11::text END,
   deleted_at = NULL`
-	describes = `(r.deleted_at IS NOT NULL OR r.described_by IN ('', $11) OR $8::json IS NOT NULL AND coalesce(r.params::text, '') <> $8::json::text)`
+	// $14 are the names that the workload has and had. A rollback ($15) takes nothing over: what it gives was once said.
+	describes = `(r.deleted_at IS NOT NULL OR r.described_by = '' OR r.described_by = ANY($14) OR NOT $15
+    AND $8::json IS NOT NULL AND coalesce(r.params::text, '') <> $8::json::text)`
 	// The UIDs of what the run's workload uses and does not describe.
 	sqlOthers = `SELECT uid FROM resources WHERE environment = $1 AND $2 = ANY(users) AND described_by <> $2 AND deleted_at IS NULL`
-	// Those who use what the workload describes.
-	sqlSharers = `SELECT DISTINCT u FROM resources, unnest(users) u WHERE environment = $1 AND described_by = $2 AND u <> $2 AND deleted_at IS NULL`
-	sqlRetire  = `UPDATE resources SET users = array_remove(users, $2),
+	// Those who use what the workload describes, or what the run with token $3 let go.
+	sqlSharers = `SELECT DISTINCT u FROM resources, unnest(users) u
+WHERE environment = $1 AND (described_by = $2 OR token = $3) AND u <> $2 AND deleted_at IS NULL`
+	// What a workload said of a resource that others share goes with it.
+	sqlRetire = `UPDATE resources SET users = array_remove(users, $2), token = greatest(token, $4),
   deleted_at = CASE WHEN array_remove(users, $2) = '{}' THEN now() END,
+  params = CASE WHEN described_by = $2 AND array_remove(users, $2) <> '{}' THEN NULL ELSE params END,
+  record = CASE WHEN described_by = $2 THEN NULL ELSE record END,
   described_by = CASE WHEN described_by = $2 THEN coalesce((array_remove(users, $2))[1], '') ELSE described_by END
 WHERE environment = $1 AND $2 = ANY(users) AND deleted_at IS NULL AND NOT uid = ANY($3) RETURNING uid, deleted_at IS NOT NULL`
 	sqlOwn = `SELECT uid, type, class, stateful FROM resources
@@ -123,7 +129,7 @@ func (s *Store) Base(ctx context.Context, db postgres.Querier, a planner.Applica
 }
 
 // provisioned stores a resource of a release with its state. What others may share is stored as it was evaluated.
-func (s *Store) provisioned(ctx context.Context, tx pgx.Tx, run Run, r planner.Resource, record recipe.Record) error {
+func (s *Store) provisioned(ctx context.Context, tx pgx.Tx, run Run, r planner.Resource, record recipe.Record, former []string) error {
 	result, err := record.Read()
 	if err != nil {
 		return err
@@ -133,7 +139,7 @@ func (s *Store) provisioned(ctx context.Context, tx pgx.Tx, run Run, r planner.R
 		return err
 	}
 	var shared []byte
-	if r.ID != "" {
+	if r.ID != "" && len(record.Result) > 0 {
 		if shared, err = s.sealJSON(record, "record "+run.Environment+"/"+r.UID); err != nil {
 			return err
 		}
@@ -143,7 +149,7 @@ func (s *Store) provisioned(ctx context.Context, tx pgx.Tx, run Run, r planner.R
 		params = r.Params
 	}
 	_, err = tx.Exec(ctx, sqlUpsertResource, run.Environment, r.UID, r.Type, r.Class, r.ID, r.Provisioner, r.Stateful, params,
-		r.Outputs, state, run.Name, run.Token, shared)
+		r.Outputs, state, run.Name, run.Token, shared, append([]string{run.Name}, former...), run.Kind == Rollback)
 	return fault.While("store resource "+r.UID, err)
 }
 
@@ -163,7 +169,7 @@ func (s *Store) describedByOthers(ctx context.Context, db postgres.Querier, run 
 
 // Sharers returns the workloads that use resources that a run's workload describes.
 func (s *Store) Sharers(ctx context.Context, db postgres.Querier, run Run) ([]string, error) {
-	rows, err := db.Query(ctx, sqlSharers, run.Environment, run.Name)
+	rows, err := db.Query(ctx, sqlSharers, run.Environment, run.Name, run.Token)
 	if err != nil {
 		return nil, fmt.Errorf("read who shares resources: %w", err)
 	}
@@ -172,8 +178,8 @@ func (s *Store) Sharers(ctx context.Context, db postgres.Querier, run Run) ([]st
 }
 
 // retire takes a workload off the resources that it does not use any more, and returns those that nobody uses now.
-func (s *Store) retire(ctx context.Context, tx pgx.Tx, environment, workload string, kept []string) (deleted []string, err error) {
-	rows, err := tx.Query(ctx, sqlRetire, environment, workload, kept)
+func (s *Store) retire(ctx context.Context, tx pgx.Tx, run Run, workload string, kept []string) (deleted []string, err error) {
+	rows, err := tx.Query(ctx, sqlRetire, run.Environment, workload, kept, run.Token)
 	if err != nil {
 		return nil, fmt.Errorf("retire resources: %w", err)
 	}

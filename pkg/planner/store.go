@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,8 +59,14 @@ type Hold struct {
 	Since  time.Time
 }
 
-// Holds says whether the hold keeps a release of a digest back. It may be called on nil.
-func (h *Hold) Holds(digest string) bool { return h != nil && (h.Digest == "" || h.Digest == digest) }
+// Holds says whether the hold keeps a release of a digest back, "" for a removal. It may be called on nil.
+func (h *Hold) Holds(digest string) bool {
+	return h != nil && (h.Digest == "" || h.Digest == HeldDigest(digest))
+}
+
+// HeldDigest is what a hold has of the one release that it keeps back. A removal has no digest, and a hold without one
+// would keep back what puts the application back too.
+func HeldDigest(digest string) string { return cmp.Or(digest, "removal") }
 
 const applicationColumns = `id, environment, name, repository, path, generation, applied, inputs, commit, asked, faults, ` +
 	`coalesce(waiting, '') AS waiting, waiting_for, hold_reason, hold_by, hold_digest, hold_since, removed_at, created_at`

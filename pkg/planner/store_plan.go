@@ -39,6 +39,7 @@ ON CONFLICT (id) DO UPDATE SET content = EXCLUDED.content, commit = EXCLUDED.com
 	sqlPlans = `SELECT ` + planColumns + ` FROM plans
 WHERE ($1 = '' OR environment = $1) AND ($2 = '' OR repository = $2) AND ($3 = '' OR application = $3)
 ORDER BY created_at DESC LIMIT $4`
+	sqlConfirmed   = `SELECT EXISTS (SELECT FROM plans WHERE id = $1 AND confirmed_by IS NOT NULL)`
 	sqlPlanContent = `SELECT content FROM plans WHERE id = $1`
 	sqlConfirm     = `UPDATE plans SET confirmed_by = $2, confirmed_at = now() WHERE id = $1 AND confirmed_by IS NULL`
 )
@@ -72,6 +73,12 @@ func (s *Store) Plan(ctx context.Context, db postgres.Querier, id string) (PlanR
 	}
 	list[0].Plan = &Plan{}
 	return list[0], fault.While("read plan", json.Unmarshal(content, list[0].Plan))
+}
+
+// Confirmed says whether a person wants a plan that deletes something. One that is not stored is not confirmed.
+func (s *Store) Confirmed(ctx context.Context, db postgres.Querier, id string) (confirmed bool, err error) {
+	err = db.QueryRow(ctx, sqlConfirmed, id).Scan(&confirmed)
+	return confirmed, fault.While("read plan", err)
 }
 
 // Plans returns the newest plans, the newest first, without content.

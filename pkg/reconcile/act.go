@@ -10,6 +10,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/gitwatch"
 	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/platform"
 	"github.com/innominatus/reconciler/pkg/status"
 )
 
@@ -78,11 +79,7 @@ func (r *Reconciler) Rollback(ctx context.Context, environment, name string, gen
 		if err != nil {
 			return err
 		}
-		p, err := r.Platform.Current(ctx, tx)
-		if err != nil {
-			return err
-		}
-		e, err := p.Environment(environment)
+		e, err := r.environment(ctx, tx, environment)
 		if err != nil {
 			return err
 		}
@@ -100,6 +97,14 @@ func (r *Reconciler) Rollback(ctx context.Context, environment, name string, gen
 		err = refused
 	}
 	return run, err
+}
+
+func (r *Reconciler) environment(ctx context.Context, tx pgx.Tx, name string) (*platform.Environment, error) {
+	p, err := r.Platform.Current(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	return p.Environment(name)
 }
 
 // lastDifferent returns the newest generation that succeeded and has other content than the newest one.
@@ -148,6 +153,13 @@ func (r *Reconciler) Retry(ctx context.Context, environment, name string) (run a
 			return err
 		}
 		f.plan = planner.NewPlan(a.Name, a.Environment, "retry", base, record.Release)
+		e, err := r.environment(ctx, tx, environment)
+		if err != nil {
+			return err
+		}
+		if why := asks(e, f.plan); why != nil {
+			return why.Do("Run `reconciler resume %s`: the branch is planned anew, and the plan waits for your confirmation.", name)
+		}
 		if err := r.Planner.StorePlan(ctx, tx, f.plan, a.Repository, failed.Commit, 0); err != nil {
 			return err
 		}

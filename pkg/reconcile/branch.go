@@ -85,6 +85,20 @@ func (r *Reconciler) branchEnded(ctx context.Context, tx pgx.Tx, job *queue.Job,
 	return r.Outbox.Say(ctx, tx, reports...)
 }
 
+// gone returns the outcomes of applications that the commit removed, and that are therefore not found any more.
+func (e *evaluation) gone(now []status.Outcome) (list []status.Outcome) {
+	if e == nil {
+		return nil
+	}
+	for _, before := range e.Outcome {
+		found := slices.ContainsFunc(now, func(o status.Outcome) bool { return o.Path == before.Path && o.Application == before.Application })
+		if !found && before.Run != 0 && before.Plan != nil && before.Plan.Removal() {
+			list = append(list, before)
+		}
+	}
+	return list
+}
+
 const sqlLockEnvironment = `SELECT pg_advisory_xact_lock(hashtextextended('environment ' || $1, 11))`
 
 // desire plans a tree in one environment and stores what follows: releases, runs, what waits, and what is told.
@@ -124,6 +138,7 @@ func (r *Reconciler) desire(ctx context.Context, job *queue.Job, repo gitwatch.R
 			}
 			outcomes = append(outcomes, told.kept(o))
 		}
+		outcomes = append(outcomes, told.gone(outcomes)...)
 		if err := r.wakeNeighbours(ctx, tx, repo, environment, before); err != nil {
 			return err
 		}
@@ -151,7 +166,8 @@ func (e *evaluation) kept(o status.Outcome) status.Outcome {
 	}
 	for _, before := range e.Outcome {
 		same := before.Path == o.Path && before.Application == o.Application && before.Run != 0
-		if same && (o.Run == before.Run || !o.Changes()) {
+		heldBack := o.Run == 0 && o.Held != "" && o.Plan != nil && before.Plan != nil && o.Plan.Digest == before.Plan.Digest
+		if same && (o.Run == before.Run || heldBack || !o.Changes()) {
 			before.Held = o.Held
 			return before
 		}
@@ -276,13 +292,19 @@ func (r *Reconciler) obstacle(ctx context.Context, tx pgx.Tx, v *view, f *findin
 	if err != nil || stored.ConfirmedBy != nil {
 		return nil, err
 	}
-	if v.emptied && f.gone {
+	if v.removesAll(f) {
 		return fault.New(fault.DeletesAll, "the commit removes every application that the repository has in %s, %s too", v.environment.Name, f.name), nil
 	}
 	if why := asks(v.environment, f.plan); why != nil || v.environment.WhenPlanDiffers != "stop" {
 		return why, nil
 	}
 	return r.differs(ctx, tx, v, f, commit)
+}
+
+// removesAll says that a finding is one of the removals of everything that the repository has. What waits for that goes on
+// to wait, whatever the repository has by now.
+func (v *view) removesAll(f *finding) bool {
+	return f.gone && (v.emptied || f.known.WaitingFor != nil && f.known.WaitingFor.Code == fault.DeletesAll)
 }
 
 // asks returns why an environment asks a person before it deletes what a plan deletes, or nil.

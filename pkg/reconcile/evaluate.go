@@ -70,6 +70,7 @@ func (r *Reconciler) evaluate(ctx context.Context, db postgres.Querier, repo git
 		return nil, err
 	}
 	w := surroundings{services: services, stored: stored, shared: shared, source: read(tree)}
+	v.rename(stored)
 	for _, f := range v.order(stored) {
 		if err := r.build(ctx, db, v, f, w); err != nil {
 			return nil, err
@@ -111,17 +112,47 @@ func (r *Reconciler) build(ctx context.Context, db postgres.Querier, v *view, f 
 		return err
 	}
 	if f.workload == nil {
-		w.note(f.name, nil)
-		return nil
+		return r.note(ctx, db, v, f, w)
 	}
 	f.release, f.faults = planner.Build(planner.Input{
 		Workload: f.workload, Environment: v.environment, Platform: v.platform, Services: w.services, Stored: w.stored, Shared: w.shared,
 		Base: f.base.Release, Source: w.source, Secrets: r.Keys,
 	})
-	if f.release != nil {
-		w.note(f.name, f.release)
+	if f.release == nil {
+		return nil
 	}
+	return r.note(ctx, db, v, f, w)
+}
+
+// note lets what is built later see what a finding changes. What is held back or waits for a person is not what others
+// will find.
+func (r *Reconciler) note(ctx context.Context, db postgres.Querier, v *view, f *finding, w surroundings) error {
+	p := v.plan(f)
+	if f.known != nil && f.known.Hold.Holds(p.Digest) {
+		return nil
+	}
+	if v.removesAll(f) || asks(v.environment, p) != nil {
+		if confirmed, err := r.Planner.Confirmed(ctx, db, p.ID); err != nil || !confirmed {
+			return err
+		}
+	}
+	w.note(f.name, f.release)
 	return nil
+}
+
+// rename lets a workload that has another name now go on describing what it described.
+func (v *view) rename(stored map[string]planner.StoredResource) {
+	for _, f := range v.findings {
+		if f.known == nil || f.workload == nil || f.known.Name == f.name {
+			continue
+		}
+		for uid, s := range stored {
+			if s.DescribedBy == f.known.Name {
+				s.DescribedBy = f.name
+				stored[uid] = s
+			}
+		}
+	}
 }
 
 // note lets what is built later see which shared resources a release describes, and which it does not any more; release

@@ -59,6 +59,17 @@ func TestReplacingEverythingWaitsForAPerson(t *testing.T) {
 	if f := w.app("alpha").WaitingFor; f.Code != fault.DeletesAll {
 		t.Errorf("it waits for %v", f)
 	}
+	// What the repository has by now, another look and another commit change nothing about it.
+	w.again()
+	w.push(map[string]string{"c/score.yaml": file("gamma", "c:2")})
+	w.equal("alpha a/score.yaml 1/1 waiting\nbeta b/score.yaml 1/1 waiting\ngamma c/score.yaml 2/2", w.apps())
+	w.push(map[string]string{"b/score.yaml": file("beta", "b:2")})
+	w.equal("alpha a/score.yaml 1/1 waiting\nbeta b/score.yaml 2/2\ngamma c/score.yaml 2/2", w.apps())
+	if err := w.Confirm(t.Context(), w.app("alpha").Waiting, "dana"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("beta b/score.yaml 2/2\ngamma c/score.yaml 2/2", w.apps())
 }
 
 // A name that was refused is given as soon as it is free.
@@ -141,6 +152,72 @@ func TestSharedResourceIsWhatItsDescriberSays(t *testing.T) {
 	check("three three three")
 	w.push(map[string]string{"a/score.yaml": "", "b/score.yaml": settings("beta", ", params: {v: four}")})
 	w.equal("four  four", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+}
+
+// A rollback of who described a shared resource once takes nothing from who describes it now.
+func TestRollbackOfAFormerDescriberTakesNothingOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.sharing()
+	w.push(map[string]string{"a/score.yaml": settings("alpha", ", params: {v: one}"), "b/score.yaml": settings("beta", "")})
+	w.push(map[string]string{"a/score.yaml": settings("alpha", ""), "b/score.yaml": settings("beta", ", params: {v: two}")})
+	w.equal("two two two", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+	if _, err := w.Rollback(t.Context(), "production", "alpha", 1, "", "dana"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("two one two", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+	if err := w.Resume(t.Context(), "production", "alpha"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("two two two", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+}
+
+// What is held back is not what the others find.
+func TestHeldDescriberChangesNothingForOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.sharing()
+	w.push(map[string]string{"a/score.yaml": settings("alpha", ", params: {v: one}"), "b/score.yaml": settings("beta", "")})
+	if err := w.Hold(t.Context(), "production", "alpha", "a holiday", "dana"); err != nil {
+		t.Fatal(err)
+	}
+	w.push(map[string]string{"a/score.yaml": settings("alpha", ", params: {v: two}")})
+	w.equal("one one one", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+	if err := w.Resume(t.Context(), "production", "alpha"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("two two two", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+}
+
+// A workload that gets another name goes on describing what it described.
+func TestRenamedDescriberChangesItsParams(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.sharing()
+	w.push(map[string]string{"a/score.yaml": settings("alpha", ", params: {v: one}"), "b/score.yaml": settings("beta", "")})
+	w.push(map[string]string{"a/score.yaml": settings("omega", ", params: {v: two}")})
+	w.equal("two two two", w.shared()+" "+w.seen("omega")+" "+w.seen("beta"))
+	w.push(map[string]string{"a/score.yaml": settings("omega", ", params: {v: three}")})
+	w.equal("three three three", w.shared()+" "+w.seen("omega")+" "+w.seen("beta"))
+}
+
+// Who describes a shared resource goes: those who stay are looked at, whatever repository they are in.
+func TestSharersAreLookedAtWhenTheirDescriberGoes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.sharing()
+	w.push(map[string]string{"a/score.yaml": settings("alpha", ", params: {v: one}"), "z/score.yaml": file("zeta", "z:1")})
+	other := w.server.CreateRepo(t, "other")
+	w.forge.AddRepository("shop/other")
+	other.Commit("main", map[string]string{"score.yaml": settings("beta", "")})
+	w.watch("shop/other", other)
+	w.quiet()
+	w.push(map[string]string{"a/score.yaml": ""})
+	w.equal("none  none", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+	w.equal("beta score.yaml 2/2\nzeta z/score.yaml 1/1", w.apps())
 }
 
 func TestSharedResourceOfAnotherRepositoryIsFollowed(t *testing.T) {

@@ -2,10 +2,12 @@ package reconcile
 
 import (
 	"context"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/gitwatch"
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/platform"
 )
@@ -17,10 +19,17 @@ func (r *Reconciler) CheckPlatform(ctx context.Context, tx pgx.Tx, p *platform.P
 	if err != nil {
 		return nil, err
 	}
+	watched, err := gitwatch.Repositories(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
 	missing := ""
 	for _, a := range list { // sorted by environment
 		if _, there := p.Environments[a.Environment]; there || a.Environment == missing {
 			continue
+		}
+		if !slices.ContainsFunc(watched, func(r gitwatch.Repository) bool { return r.Name == a.Repository }) {
+			continue // nobody watches it any more, and nobody could remove it
 		}
 		missing = a.Environment
 		faults = append(faults, fault.New(fault.EnvironmentInUse, "environment %s is not in the configuration any more, but %s and maybe others run there", missing, a.Name))

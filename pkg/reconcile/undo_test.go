@@ -201,3 +201,41 @@ func TestRollbackAcrossARename(t *testing.T) {
 	w.push(map[string]string{"a/score.yaml": file("new", "a:2", port)})
 	w.equal("b:1 a:1", w.deployed("old")+" "+w.deployed("new"))
 }
+
+// A removal that failed is held back like a release that failed, and its record stays.
+func TestFailedRemovalIsHeldBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a/score.yaml": file("alpha", "a:1"), "b/score.yaml": file("beta", "b:1")})
+	unblock := w.block(".reconciler", "alpha.fence")
+	commit := w.push(map[string]string{"a/score.yaml": ""})
+	w.equal("alpha a/score.yaml 1/2 held\nbeta b/score.yaml 1/1", w.apps())
+	said := w.said(commit)
+	w.again()
+	w.equal("alpha a/score.yaml 1/2 held\nbeta b/score.yaml 1/1", w.apps())
+	w.equal(said, w.said(commit))
+	unblock()
+	if err := w.Resume(t.Context(), "production", "alpha"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("beta b/score.yaml 1/1", w.apps())
+	w.equal("success: 1 deployed", w.said(commit))
+	w.again()
+	w.equal("success: 1 deployed", w.said(commit))
+}
+
+// A failure stays a failure when something else has its commit looked at again.
+func TestFailureIsNotToldAsAHold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	w.block("alpha", "alpha.service.yaml")
+	commit := w.push(map[string]string{"score.yaml": file("alpha", "a:2", port)})
+	before := w.said(commit)
+	if !strings.HasPrefix(before, "failure: 1 failed") {
+		t.Error(before)
+	}
+	w.again()
+	w.equal(before, w.said(commit))
+}
