@@ -245,12 +245,12 @@ func TestEnvironmentInUseStays(t *testing.T) {
 	if refuse() || len(faults) != 1 || faults[0].Code != fault.EnvironmentInUse {
 		t.Errorf("the faults are %v", faults)
 	}
-	if _, err := w.Pool.Exec(t.Context(), "UPDATE applications SET removed_at = now() WHERE environment = 'second'"); err != nil {
-		t.Fatal(err)
-	}
+	// Nobody could remove what a repository left behind that is not watched any more.
+	w.tx(func(tx pgx.Tx) error { return w.watcher.Drop(t.Context(), tx, ours) })
 	if !refuse() || len(faults) > 0 {
 		t.Errorf("the faults are %v", faults)
 	}
+	w.tx(func(tx pgx.Tx) error { return w.watcher.Put(t.Context(), tx, repo) })
 	commit := w.push(map[string]string{"score.yaml": file("alpha", "a:2")})
 	w.equal("a:2", w.deployed("alpha"))
 	w.equal("error: the commit could not be evaluated: there is no environment \"second\" in the platform configuration [ORC-3105]\nsuccess: 1 deployed",

@@ -239,3 +239,20 @@ func TestFailureIsNotToldAsAHold(t *testing.T) {
 	w.again()
 	w.equal(before, w.said(commit))
 }
+
+// What is tried again may have become a plan that deletes data.
+func TestRetryDeletesNoDataUnasked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1", database)})
+	w.block("alpha", deployment)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:2")})
+	if err := w.Confirm(t.Context(), w.app("alpha").Waiting, "dana"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("alpha score.yaml 1/3 held", w.apps())
+	_, err := w.Retry(t.Context(), "production", "alpha")
+	w.code(err, fault.DeletesStateful)
+	w.equal("alpha score.yaml 1/3 held", w.apps())
+}
