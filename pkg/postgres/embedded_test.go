@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 func serveUntilKilled(dir string) {
-	e, err := postgres.StartEmbedded(context.Background(), postgres.EmbeddedConfig{DataDir: dir, StartTimeout: 30 * time.Second})
+	e, err := postgres.StartEmbedded(context.Background(), postgres.EmbeddedConfig{DataDir: dir, BinDir: os.Getenv("PGBIN"), StartTimeout: 30 * time.Second})
 	if err != nil {
 		os.Stdout.WriteString("error: " + err.Error() + "\n")
 		os.Exit(1)
@@ -62,7 +62,7 @@ func directory(t *testing.T) string {
 
 func embedded(t *testing.T, dir string) *postgres.Embedded {
 	t.Helper()
-	e, err := postgres.StartEmbedded(t.Context(), postgres.EmbeddedConfig{DataDir: dir, StartTimeout: 30 * time.Second})
+	e, err := postgres.StartEmbedded(t.Context(), postgres.EmbeddedConfig{DataDir: dir, BinDir: os.Getenv("PGBIN"), StartTimeout: 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestEmbeddedRefusesASecondInstance(t *testing.T) {
 	t.Parallel()
 	dir := directory(t)
 	embedded(t, dir)
-	_, err := postgres.StartEmbedded(t.Context(), postgres.EmbeddedConfig{DataDir: dir, StartTimeout: 30 * time.Second})
+	_, err := postgres.StartEmbedded(t.Context(), postgres.EmbeddedConfig{DataDir: dir, BinDir: os.Getenv("PGBIN"), StartTimeout: 30 * time.Second})
 	wantCode(t, err, fault.PostgresBusy)
 }
 
@@ -292,7 +292,7 @@ func TestEmbeddedRefusesADirectoryWithOtherThings(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "cluster"), 0o711); err != nil {
 		t.Fatal(err)
 	}
-	_, err := postgres.StartEmbedded(t.Context(), postgres.EmbeddedConfig{DataDir: dir, StartTimeout: 30 * time.Second})
+	_, err := postgres.StartEmbedded(t.Context(), postgres.EmbeddedConfig{DataDir: dir, BinDir: os.Getenv("PGBIN"), StartTimeout: 30 * time.Second})
 	wantCode(t, err, fault.PostgresDirectory)
 }
 
