@@ -52,9 +52,8 @@ FROM inventories i WHERE environment = $1 AND application <> $2 AND (key = ANY($
 	sqlLockShared = `SELECT pg_try_advisory_xact_lock(hashtextextended('shared objects ' || $1, 11))`
 )
 
-// manifests returns the files of a release and the inventory that describes them. Objects of resources that others
-// describe are kept as they are.
-func manifests(r *planner.Release, application int64, others map[string]bool) ([]File, []item, error) {
+// manifests returns the files of a release and the inventory that describes them.
+func manifests(r *planner.Release, application int64) ([]File, []item, error) {
 	if r == nil {
 		return nil, nil, nil
 	}
@@ -76,7 +75,7 @@ func manifests(r *planner.Release, application int64, others map[string]bool) ([
 			path = strings.TrimSuffix(path, ".yaml") + "." + digest([]byte(o.Key()))[:8] + ".yaml"
 		}
 		taken[path] = true
-		files = append(files, File{Path: path, Content: append([]byte(header), text...), Secret: o.HoldsSecrets(), Keep: o.Unit == planner.UnitShared && others[o.Resource]})
+		files = append(files, File{Path: path, Content: append([]byte(header), text...), Secret: o.HoldsSecrets(), resource: o.Resource})
 		items = append(items, item{Key: o.Key(), Application: application, Unit: o.Unit, Path: path, Digest: digest(o.Body)})
 	}
 	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })

@@ -110,7 +110,7 @@ func TestEveryObjectHasItsOwnFile(t *testing.T) {
     - {apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: one}}
     - {apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: two}}
 `)
-	files, items, err := manifests(w.build("shop", image("shop:1")+"resources: {tt: {type: twice}}\n"), 1, nil)
+	files, items, err := manifests(w.build("shop", image("shop:1")+"resources: {tt: {type: twice}}\n"), 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -65,11 +66,7 @@ func (e *execution) provision(r planner.Resource) func(context.Context, string) 
 
 // deliver brings the release's objects into the target and takes out what it does not have any more.
 func (e *execution) deliver(ctx context.Context, name string) (string, error) {
-	others, err := e.Runs.describedByOthers(ctx, e.Pool, e.run)
-	if err != nil {
-		return "", err
-	}
-	files, want, err := manifests(e.release, e.run.Application, others)
+	files, want, err := manifests(e.release, e.run.Application)
 	if err != nil {
 		return "", err
 	}
@@ -128,6 +125,13 @@ func (e *execution) deliverShared(ctx context.Context, name string, d Delivery, 
 			have, err := e.Runs.items(ctx, tx, e.run)
 			if err != nil {
 				return err
+			}
+			others, err := e.Runs.describedByOthers(ctx, tx, e.run)
+			if err != nil {
+				return err
+			}
+			for i, f := range d.Write {
+				d.Write[i].Keep = strings.HasPrefix(f.Path, SharedFolder+"/") && others[f.resource]
 			}
 			d.Remove = obsolete(have, want, e.run.Application)
 			some := slices.ContainsFunc(want, isShared) ||

@@ -31,7 +31,7 @@ VALUES ($1, $2, $3, $4, $5, $6, 'queued', $7, $8) RETURNING id`
 	sqlRun  = `SELECT ` + runColumns + ` FROM runs WHERE id = $1`
 	sqlRuns = `SELECT ` + runColumns + ` FROM runs
 WHERE ($1 = '' OR environment = $1) AND ($2 = '' OR name = $2) AND ($3 = '' OR repository = $3) AND ($4 = '' OR commit = $4)
-ORDER BY id DESC LIMIT $5`
+AND ($5 = 0 OR application = $5) ORDER BY id DESC LIMIT $6`
 	sqlRunOf = `SELECT ` + runColumns + ` FROM runs WHERE application = $1 AND generation = $2`
 	// Takes the run for a lease. No row: a later lease has it, or it ended.
 	sqlBegin = `UPDATE runs SET token = $2, state = 'running', attempt = attempt + 1, started_at = coalesce(started_at, now()), fault = NULL
@@ -61,8 +61,12 @@ SELECT id, $2, $3 FROM runs WHERE id = $1 AND token = $4 AND state = 'running' F
 	sqlLogs = `SELECT id, step, at, message FROM run_logs WHERE run = $1 AND id > $2 ORDER BY id LIMIT 1000`
 )
 
-// RunFilter chooses runs; "" takes any.
-type RunFilter struct{ Environment, Name, Repository, Commit string }
+// RunFilter chooses runs; "" and 0 take any.
+type RunFilter struct {
+	Environment, Name, Repository, Commit string
+	// Application is an application's id, whatever its name was at the time.
+	Application int64
+}
 
 // Run returns a run by id, or a fault.
 func (s *Store) Run(ctx context.Context, db postgres.Querier, id int64) (Run, error) {
@@ -76,7 +80,7 @@ func (s *Store) RunOf(ctx context.Context, db postgres.Querier, application, gen
 
 // Runs returns the newest runs, the newest first.
 func (s *Store) Runs(ctx context.Context, db postgres.Querier, f RunFilter, limit int) ([]Run, error) {
-	list, err := postgres.Collect[Run](db.Query(ctx, sqlRuns, f.Environment, f.Name, f.Repository, f.Commit, limit))
+	list, err := postgres.Collect[Run](db.Query(ctx, sqlRuns, f.Environment, f.Name, f.Repository, f.Commit, f.Application, limit))
 	return list, fault.While("read runs", err)
 }
 

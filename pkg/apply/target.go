@@ -40,6 +40,8 @@ type File struct {
 	Keep bool
 	// Secret says that it holds secret values: readable by its owner alone, and never in Git.
 	Secret bool
+	// resource is the UID of the resource that it belongs to, "" for the workload's own.
+	resource string
 }
 
 // Delivered is what a delivery did.

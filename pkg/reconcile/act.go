@@ -177,14 +177,11 @@ func (r *Reconciler) Retry(ctx context.Context, environment, name string) (run a
 
 // newestFailed returns the run that a retry repeats: the newest one of what the branch asks for, if it failed.
 func (r *Reconciler) newestFailed(ctx context.Context, tx pgx.Tx, a planner.Application) (apply.Run, error) {
-	runs, err := r.Runs.Runs(ctx, tx, apply.RunFilter{Environment: a.Environment, Name: a.Name}, 20)
+	runs, err := r.Runs.Runs(ctx, tx, apply.RunFilter{Application: a.ID}, 20)
 	if err != nil {
 		return apply.Run{}, err
 	}
 	for _, run := range runs {
-		if run.Application != a.ID {
-			continue
-		}
 		digest, err := r.Planner.Digest(ctx, tx, a.ID, run.Generation)
 		if err != nil {
 			return apply.Run{}, err

@@ -13,6 +13,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/platform"
 	"github.com/innominatus/reconciler/pkg/platform/recipe"
 	"github.com/innominatus/reconciler/pkg/postgres"
+	"github.com/innominatus/reconciler/pkg/score"
 )
 
 // finding is what a tree means for one application of an environment.
@@ -71,7 +72,9 @@ func (r *Reconciler) evaluate(ctx context.Context, db postgres.Querier, repo git
 	}
 	w := surroundings{services: services, stored: stored, shared: shared, source: read(tree)}
 	v.rename(stored)
-	for _, f := range v.order(stored) {
+	order := v.order(stored)
+	v.giveUp(stored)
+	for _, f := range order {
 		if err := r.build(ctx, db, v, f, w); err != nil {
 			return nil, err
 		}
@@ -193,20 +196,41 @@ func (v *view) order(stored map[string]planner.StoredResource) []*finding {
 		if f.workload == nil {
 			return 0
 		}
-		rank := 2
+		best := 3
 		for _, res := range f.workload.Resources {
-			switch {
-			case res.ID == "":
-			case stored[planner.UID(f.workload.Name, res)].DescribedBy == f.workload.Name:
-				return 0
-			case res.Params != nil && len(res.Params.Entries) > 0:
+			if res.ID == "" {
+				continue
+			}
+			rank := 3
+			if gives(res) {
 				rank = 1
 			}
+			if stored[planner.UID(f.workload.Name, res)].DescribedBy == f.workload.Name {
+				rank--
+			}
+			best = min(best, rank)
 		}
-		return rank
+		return best
 	}
 	slices.SortStableFunc(list, func(a, b *finding) int { return cmp.Compare(rank(a), rank(b)) })
 	return list
+}
+
+func gives(res score.Resource) bool { return res.Params != nil && len(res.Params.Entries) > 0 }
+
+// giveUp lets others describe the shared resources whose describers give no params any more.
+func (v *view) giveUp(stored map[string]planner.StoredResource) {
+	for _, f := range v.findings {
+		if f.workload == nil || f.known != nil && f.known.Hold != nil {
+			continue
+		}
+		for _, res := range f.workload.Resources {
+			uid := planner.UID(f.workload.Name, res)
+			if s := stored[uid]; res.ID != "" && !gives(res) && s.DescribedBy == f.workload.Name && len(s.Params) > 0 {
+				stored[uid] = planner.StoredResource{Provisioner: s.Provisioner, State: s.State}
+			}
+		}
+	}
 }
 
 // settled says that the newest release of an application was made of the same inputs and is in its target.

@@ -27,7 +27,7 @@ func (r *Reconciler) refuseTaken(ctx context.Context, db postgres.Querier, v *vi
 		if err != nil {
 			return err
 		}
-		taken = slices.DeleteFunc(taken, v.givenUp)
+		taken = slices.DeleteFunc(taken, func(t apply.Taken) bool { return v.givenUp(t, f) })
 		for _, o := range f.release.Objects {
 			if other := owners[o.Key()]; other != nil && (o.Unit != planner.UnitShared || !shares(other.release, o.Key())) {
 				taken = append(taken, apply.Taken{Key: o.Key(), Name: other.name})
@@ -44,14 +44,24 @@ func (r *Reconciler) refuseTaken(ctx context.Context, db postgres.Querier, v *vi
 	return nil
 }
 
-// givenUp says that the owner of an object does not want it any more.
-func (v *view) givenUp(t apply.Taken) bool {
+// givenUp says that the owner of an object does not want it any more, and does not want one of who takes it: two that
+// change objects would wait for each other.
+func (v *view) givenUp(t apply.Taken, taker *finding) bool {
 	i := slices.IndexFunc(v.findings, func(f finding) bool { return f.known != nil && f.known.ID == t.Application })
 	if i < 0 || v.findings[i].unchanged {
 		return false
 	}
 	owner := v.findings[i]
-	return owner.gone || owner.release != nil && !slices.ContainsFunc(owner.release.Objects, func(o planner.Object) bool { return o.Key() == t.Key })
+	return owner.gone || owner.release != nil && !has(owner.release, t.Key) && !wantsOf(owner.release, taker.base.Release)
+}
+
+func has(r *planner.Release, key string) bool {
+	return slices.ContainsFunc(r.Objects, func(o planner.Object) bool { return o.Key() == key })
+}
+
+// wantsOf says whether a release has an object, not shared, that another one has now.
+func wantsOf(r, other *planner.Release) bool {
+	return other != nil && slices.ContainsFunc(r.Objects, func(o planner.Object) bool { return o.Unit != planner.UnitShared && has(other, o.Key()) })
 }
 
 // shares says whether a release has an object as one that several applications need.

@@ -234,3 +234,15 @@ func TestSharedResourceOfAnotherRepositoryIsFollowed(t *testing.T) {
 	w.push(map[string]string{"score.yaml": settings("alpha", ", params: {v: two}")})
 	w.equal("two two two", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
 }
+
+// Two that would wait for each other's objects are refused while planning, and go on as they are.
+func TestApplicationsDoNotChangeObjectsInOneCommit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a/score.yaml": takesService("alpha", "one"), "b/score.yaml": takesService("beta", "two")})
+	commit := w.push(map[string]string{"a/score.yaml": takesService("alpha", "two"), "b/score.yaml": takesService("beta", "one")})
+	w.equal("alpha a/score.yaml 1/1 faulty\nbeta b/score.yaml 1/1 faulty", w.apps())
+	if s := w.said(commit); !strings.HasPrefix(s, "failure: 2 invalid") {
+		t.Error(s)
+	}
+}

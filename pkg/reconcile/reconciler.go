@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"github.com/innominatus/reconciler/pkg/apply"
+	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/forge"
 	"github.com/innominatus/reconciler/pkg/gitwatch"
 	"github.com/innominatus/reconciler/pkg/planner"
@@ -170,7 +172,15 @@ func (r *Reconciler) Seen(ctx context.Context, tx pgx.Tx, repo gitwatch.Reposito
 	case forge.Closed:
 		return r.sayClosed(ctx, tx, repo, p)
 	case forge.Merged:
-		// The branch moves and is evaluated. If it was seen before the merge was, the record is written now.
+		// The branch moves and is evaluated. If it was seen before the merge was, the record is written now, and what waits
+		// because the pull request was not known is looked at again.
+		list, err := evaluations(tx.Query(ctx, sqlEvaluations, repo.Name, p.MergeCommit))
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(list, func(e evaluation) bool { return slices.ContainsFunc(e.Outcome, waitsForPull) }) {
+			return r.again(ctx, tx, repo)
+		}
 		return r.refresh(ctx, tx, repo.Name, p.MergeCommit)
 	case forge.Open:
 	}
@@ -178,6 +188,11 @@ func (r *Reconciler) Seen(ctx context.Context, tx pgx.Tx, repo gitwatch.Reposito
 		return err
 	}
 	return r.enqueuePull(ctx, tx, repo, p)
+}
+
+// waitsForPull says that an application waits because its plan is not, or not known to be, that of its pull request.
+func waitsForPull(o status.Outcome) bool {
+	return o.Waiting != nil && o.Waiting.Code == fault.PlanDiffers
 }
 
 func (r *Reconciler) enqueuePull(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull) error {

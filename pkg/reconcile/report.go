@@ -136,7 +136,7 @@ func (r *Reconciler) update(ctx context.Context, tx pgx.Tx, o *status.Outcome) e
 	if run.State == apply.Failed {
 		o.Problem = run.Fault
 	}
-	others, err := r.Runs.Runs(ctx, tx, apply.RunFilter{Environment: run.Environment, Name: run.Name}, 20)
+	others, err := r.Runs.Runs(ctx, tx, apply.RunFilter{Application: run.Application}, 20)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -72,11 +73,13 @@ var bounded = template.FuncMap{
 // steps returns the numbers from start to before stop.
 func steps(start, stop, step int) ([]int, error) {
 	out := []int{}
-	if step == 0 || (stop-start)/step < 0 {
+	// As floating-point numbers they cannot wrap around.
+	n := (float64(stop) - float64(start)) / float64(step)
+	if step == 0 || n < 0 {
 		return out, nil
 	}
-	if (stop-start)/step > countLimit {
-		return nil, fmt.Errorf("%d numbers asked for, the limit is %d", (stop-start)/step, countLimit)
+	if n > countLimit {
+		return nil, fmt.Errorf("%.0f numbers asked for, the limit is %d", n, countLimit)
 	}
 	for i := start; step > 0 && i < stop || step < 0 && i > stop; i += step {
 		out = append(out, i)
@@ -87,17 +90,17 @@ func steps(start, stop, step int) ([]int, error) {
 // boundedSeq bounds sprig's seq, whose arguments are the last number, or the first, maybe the step, and the last.
 func boundedSeq(seq func(...int) string) func(...int) (string, error) {
 	return func(params ...int) (string, error) {
-		n := 0
+		n := 0.0
 		switch len(params) {
 		case 1:
-			n = params[0]
+			n = float64(params[0])
 		case 2:
-			n = params[1] - params[0]
+			n = float64(params[1]) - float64(params[0])
 		case 3:
-			n = (params[2] - params[0]) / max(1, params[1], -params[1])
+			n = (float64(params[2]) - float64(params[0])) / max(1, math.Abs(float64(params[1])))
 		}
-		if n > countLimit || n < -countLimit {
-			return "", fmt.Errorf("%d numbers asked for, the limit is %d", n, countLimit)
+		if math.Abs(n) > countLimit {
+			return "", fmt.Errorf("%.0f numbers asked for, the limit is %d", math.Abs(n), countLimit)
 		}
 		return seq(params...), nil
 	}
