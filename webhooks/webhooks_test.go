@@ -262,6 +262,20 @@ func TestRedeliveryGivesNoSecondHint(t *testing.T) {
 	}
 }
 
+// Whoever captured a signed body can send it again under another id, which nothing signs. It is a hint like any other:
+// its repository is looked at, and looks that wait are one.
+func TestReplayUnderAnotherIDIsAHintAndNoMore(t *testing.T) {
+	t.Parallel()
+	p := newPost(t, testenv.Pool(t))
+	body := payload(t, "push")
+	p.wants("first", gitea("push", "one", body), http.StatusOK, "")
+	before := p.hinted()
+	p.wants("replay", gitea("push", "two", body), http.StatusOK, "")
+	if got := p.hinted(); len(got) != len(before)+1 || got[len(got)-1] != before[0] {
+		t.Errorf("hints %v, then %v", before, got)
+	}
+}
+
 func TestDeliveryCountsAsSeenOnlyWithItsHint(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t)

@@ -6,10 +6,17 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/innominatus/reconciler/internal/testenv"
 )
 
+// tests ends what testenv started, in the process that runs the tests.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int { return testenv.Run(t.M) }
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tests{m}, map[string]func(){
 		"reconciler": func() { os.Exit(execute(context.Background(), os.Args[1:])) },
 	})
 }

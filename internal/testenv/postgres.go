@@ -51,7 +51,10 @@ var server struct {
 // Main runs the tests of a package, stops what testenv has started, and fails when goroutines are left. Use it as
 //
 //	func TestMain(m *testing.M) { testenv.Main(m) }
-func Main(m *testing.M, options ...goleak.Option) {
+func Main(m *testing.M, options ...goleak.Option) { os.Exit(Run(m, options...)) }
+
+// Run does what [Main] does and returns the exit code, for those who end the process themselves.
+func Run(m *testing.M, options ...goleak.Option) int {
 	code := m.Run()
 	if err := errors.Join(stopPostgres(), stopGitea()); err != nil {
 		fmt.Fprintln(os.Stderr, "testenv:", err)
@@ -63,7 +66,7 @@ func Main(m *testing.M, options ...goleak.Option) {
 			code = 1
 		}
 	}
-	os.Exit(code)
+	return code
 }
 
 // Postgres returns the URL of a fresh database with the current schema, dropped when the test ends. The first call of a
