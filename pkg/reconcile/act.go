@@ -91,12 +91,27 @@ func (r *Reconciler) Rollback(ctx context.Context, environment, name string, gen
 		if run, err = r.Runner.Again(ctx, tx, a, back); err != nil {
 			return err
 		}
+		if err := r.meant(ctx, tx, back.Plan, by); err != nil {
+			return err
+		}
 		return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{By: by, Reason: fmt.Sprintf("rolled back to generation %d", generation)})
 	})
 	if err == nil && refused != nil {
 		err = refused
 	}
 	return run, err
+}
+
+// meant notes that a person wants a plan that deletes data: a rollback that nobody asked for spares it.
+func (r *Reconciler) meant(ctx context.Context, tx pgx.Tx, p *planner.Plan, by string) error {
+	if p.Summary.Stateful == 0 {
+		return nil
+	}
+	confirmed, err := r.Planner.Confirmed(ctx, tx, p.ID)
+	if err != nil || confirmed {
+		return err
+	}
+	return r.Planner.Confirm(ctx, tx, p.ID, by)
 }
 
 func (r *Reconciler) environment(ctx context.Context, tx pgx.Tx, name string) (*platform.Environment, error) {

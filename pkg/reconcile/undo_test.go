@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,26 +120,38 @@ func TestRollbackThatDeletesDataNeedsAConfirmation(t *testing.T) {
 	w.equal("a:1", w.deployed("alpha"))
 }
 
-// The release that failed may have made a database: going back from it waits for a person, by itself and by commit.
-func TestFailedReleaseWithDataIsNotUndoneByItself(t *testing.T) {
+// The release that failed made a database: it is undone by itself, but the database stays until a person says so.
+func TestFailedReleaseIsUndoneButItsDataStays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
-	unblock := w.block("alpha", deployment)
-	w.push(map[string]string{"score.yaml": file("alpha", "a:2", database)})
-	w.equal("alpha score.yaml 1/2 held", w.apps())
-	if reason := w.app("alpha").Hold.Reason; !strings.Contains(reason, "not applied again by itself, because that would delete data") {
+	data := func() string {
+		found, err := filepath.Glob(filepath.Join(w.data, "out", "zeta", "postgres-zeta-*.statefulset.apps.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(len(found))
+	}
+	w.push(map[string]string{"score.yaml": file("zeta", "z:1")})
+	unblock := w.block("zeta", "zeta.service.yaml")
+	w.push(map[string]string{"score.yaml": file("zeta", "z:2", database, port)})
+	w.equal("zeta score.yaml 3/3 held", w.apps())
+	w.equal("z:1, databases: 1", w.deployed("zeta")+", databases: "+data())
+	if reason := w.app("zeta").Hold.Reason; !strings.Contains(reason, "generation 1 is applied again, but what holds data stays") {
 		t.Errorf("it is held because %s", reason)
 	}
 	unblock()
-	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
-	w.equal("alpha score.yaml 1/2 waiting held", w.apps())
-	if err := w.Confirm(t.Context(), w.app("alpha").Waiting, "dana"); err != nil {
+	// The revert asks for what runs. The database is part of the next plan.
+	w.push(map[string]string{"score.yaml": file("zeta", "z:1")})
+	w.equal("zeta score.yaml 3/3", w.apps())
+	w.push(map[string]string{"score.yaml": file("zeta", "z:3")})
+	w.equal("zeta score.yaml 3/3 waiting", w.apps())
+	w.equal("z:1, databases: 1", w.deployed("zeta")+", databases: "+data())
+	if err := w.Confirm(t.Context(), w.app("zeta").Waiting, "dana"); err != nil {
 		t.Fatal(err)
 	}
 	w.quiet()
-	w.equal("alpha score.yaml 3/3", w.apps())
-	w.equal("a:1", w.deployed("alpha"))
+	w.equal("zeta score.yaml 4/4", w.apps())
+	w.equal("z:3, databases: 0", w.deployed("zeta")+", databases: "+data())
 }
 
 // The record of a deployment is what came of the commit, whatever has it looked at again.
