@@ -177,9 +177,9 @@ func loadConfig(path string) (*config, error) {
 		}
 	}
 	c.defaults(base)
-	source := readConfigText(name, text)
+	source := document.Read(name, text)
 	faults = append(faults, c.check(&configCheck{text: source, base: base, told: faults})...)
-	source.hide(faults)
+	hide(source, faults)
 	faults.Sort()
 	return c, faults.Err()
 }

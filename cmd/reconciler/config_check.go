@@ -15,6 +15,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/innominatus/reconciler/pkg/document"
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/platform"
 )
@@ -28,7 +29,7 @@ var (
 
 // configCheck looks at the values of a configuration and notes what is not possible, at its place.
 type configCheck struct {
-	text configText
+	text document.Text
 	// base is the folder that relative paths start from.
 	base string
 	// told are the faults that were found before, while the file was read.
@@ -45,11 +46,11 @@ func (k *configCheck) bad(path keys, format string, args ...any) *fault.Fault {
 
 // note keeps a fault of the value at a path. What was told of the same place already is enough.
 func (k *configCheck) note(path keys, f *fault.Fault) {
-	at, found := k.text.find(path)
+	at, found := k.text.Find(path...)
 	if found && slices.ContainsFunc(k.told, func(t *fault.Fault) bool { return t.Place == at }) {
 		return
 	}
-	k.faults = append(k.faults, f.At(at).Show(k.text.text))
+	k.faults = append(k.faults, k.text.Tell(f, path...))
 }
 
 // keys lead from the top of the configuration to a value: names of keys, and indices of lists.
@@ -75,7 +76,7 @@ func (p keys) String() string {
 }
 
 func (k *configCheck) given(path ...string) bool {
-	_, found := k.text.find(path)
+	_, found := k.text.Find(path...)
 	return found
 }
 
@@ -112,7 +113,7 @@ func (c *config) check(k *configCheck) fault.List {
 		if at, twice := first[r.Name]; twice {
 			k.bad(path.below("name"), "is %q, which stands at %s already", r.Name, at)
 		} else if r.Name != "" {
-			first[r.Name], _ = k.text.find(path.below("name"))
+			first[r.Name], _ = k.text.Find(path.below("name")...)
 		}
 		c.checkRepository(k, path, r, environments)
 	}

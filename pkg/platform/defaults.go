@@ -1,9 +1,12 @@
 package platform
 
 import (
+	"fmt"
 	"path"
 	"regexp"
+	"strings"
 
+	"github.com/innominatus/reconciler/pkg/document"
 	"github.com/innominatus/reconciler/pkg/fault"
 )
 
@@ -110,27 +113,29 @@ var (
 	memoryPattern = regexp.MustCompile(`^(0\.\d+|[1-9]\d*(\.\d+)?)(K|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$`)
 )
 
-func (d Defaults) check(at fault.Place) (faults fault.List) {
-	bad := func(format string, args ...any) {
-		faults = append(faults, fault.New(fault.ConfigValue, format, args...).At(at))
+func (d Defaults) check(text document.Text) (faults fault.List) {
+	// key leads to the value below defaults, its parts divided by dots.
+	bad := func(key, format string, args ...any) {
+		path := append([]string{"defaults"}, strings.Split(key, ".")...)
+		faults = append(faults, text.Tell(fault.New(fault.ConfigValue, "defaults."+key+" "+format, args...), path...))
 	}
 	if d.Replicas != nil && *d.Replicas < 0 {
-		bad("defaults.replicas is %d, want 0 or more", *d.Replicas)
+		bad("replicas", "is %d, want 0 or more", *d.Replicas)
 	}
 	for name, r := range map[string]Resources{"requests": d.Requests, "limits": d.Limits} {
 		if r.CPU != "" && !cpuPattern.MatchString(r.CPU) {
-			bad("defaults.%s.cpu is %q, want cores such as 0.5 or 500m", name, r.CPU)
+			bad(name+".cpu", "is %q, want cores such as 0.5 or 500m", r.CPU)
 		}
 		if r.Memory != "" && !memoryPattern.MatchString(r.Memory) {
-			bad("defaults.%s.memory is %q, want bytes such as 128Mi", name, r.Memory)
+			bad(name+".memory", "is %q, want bytes such as 128Mi", r.Memory)
 		}
 	}
 	if !oneOf(d.Security.Seccomp, "", "RuntimeDefault", "Unconfined") {
-		bad("defaults.security.seccomp is %q, want RuntimeDefault or Unconfined", d.Security.Seccomp)
+		bad("security.seccomp", "is %q, want RuntimeDefault or Unconfined", d.Security.Seccomp)
 	}
-	for _, pattern := range d.Images.Allow {
+	for i, pattern := range d.Images.Allow {
 		if _, err := path.Match(pattern, ""); err != nil {
-			bad("defaults.images.allow has the pattern %q: %w", pattern, err)
+			bad(fmt.Sprintf("images.allow.%d", i), "is the pattern %q: %w", pattern, err)
 		}
 	}
 	return faults

@@ -2,10 +2,12 @@ package platform
 
 import (
 	"fmt"
+	"net/url"
 	"path"
 	"regexp"
 	"strings"
 
+	"github.com/innominatus/reconciler/pkg/document"
 	"github.com/innominatus/reconciler/pkg/fault"
 )
 
@@ -84,32 +86,37 @@ type ArgoCD struct {
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-func (e *Environment) check(file string) (faults fault.List) {
-	bad := func(at fault.Place, format string, args ...any) {
-		faults = append(faults, fault.New(fault.ConfigValue, format, args...).At(at))
+func (e *Environment) check(file string, text document.Text) (faults fault.List) {
+	// key leads to the value, its parts divided by dots.
+	bad := func(key, format string, args ...any) {
+		faults = append(faults, text.Tell(fault.New(fault.ConfigValue, format, args...), strings.Split(key, ".")...))
 	}
 	if !namePattern.MatchString(e.Name) {
-		bad(fault.Place{File: file}, "environment name %q (the file's name) must be at most 63 lower-case letters, digits and dashes", e.Name)
+		faults = append(faults, fault.New(fault.ConfigValue, "environment name %q (the file's name) must be at most 63 lower-case letters, digits and dashes",
+			e.Name).At(fault.Place{File: file}))
 	}
 	if e.Namespace != "" && !namePattern.MatchString(e.Namespace) {
-		bad(e.At, "namespace %q is not a name that Kubernetes accepts", e.Namespace)
+		bad("namespace", "namespace %q is not a name that Kubernetes accepts", e.Namespace)
 	}
 	e.ConfirmDeletes = orElse(e.ConfirmDeletes, "stateful")
 	e.WhenPlanDiffers = orElse(e.WhenPlanDiffers, "apply")
 	if !oneOf(e.ConfirmDeletes, "stateful", "all", "none") {
-		bad(e.At, `confirmDeletes is %q, want "stateful", "all" or "none"`, e.ConfirmDeletes)
+		bad("confirmDeletes", `confirmDeletes is %q, want "stateful", "all" or "none"`, e.ConfirmDeletes)
 	}
 	if !oneOf(e.WhenPlanDiffers, "apply", "stop") {
-		bad(e.At, `whenPlanDiffers is %q, want "apply" or "stop"`, e.WhenPlanDiffers)
+		bad("whenPlanDiffers", `whenPlanDiffers is %q, want "apply" or "stop"`, e.WhenPlanDiffers)
 	}
 	if (e.Target.Directory == nil) == (e.Target.GitOps == nil) {
-		bad(e.Target.At, "target needs exactly one of directory and gitops")
+		bad("target", "target needs exactly one of directory and gitops")
 	}
 	if g := e.Target.GitOps; g != nil {
+		if u, err := url.Parse(g.Repository); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			bad("target.gitops.repository", "target.gitops.repository must be the URL of a Git repository (http or https)") // it may hold a password
+		}
 		g.Branch = orElse(g.Branch, "main")
 		g.Path = orElse(g.Path, "environments/"+e.Name)
 		if clean := path.Clean(g.Path); clean != g.Path || path.IsAbs(clean) || clean == "." || strings.HasPrefix(clean, "..") {
-			bad(e.Target.At, "target.gitops.path %q must be a relative path inside the repository", g.Path)
+			bad("target.gitops.path", "target.gitops.path %q must be a relative path inside the repository", g.Path)
 		}
 		if a := g.ArgoCD; a != nil {
 			a.Namespace = orElse(a.Namespace, "argocd")
@@ -118,7 +125,7 @@ func (e *Environment) check(file string) (faults fault.List) {
 			a.Repository = orElse(a.Repository, g.Repository)
 		}
 	}
-	return append(faults, e.Own.check(e.At)...)
+	return append(faults, e.Own.check(text)...)
 }
 
 // String names the target's kind and place for people.

@@ -186,7 +186,7 @@ func (l *loader) file(name string, content []byte) {
 	switch {
 	case name == "platform.yaml":
 		l.faults = append(l.faults, document.Decode(name, content, &l.settings)...)
-		l.faults = append(l.faults, l.settings.Defaults.check(fault.Place{File: name})...)
+		l.faults = append(l.faults, l.settings.Defaults.check(document.Read(name, content))...)
 	case strings.HasSuffix(base, ".provisioners.yaml"):
 		l.provisioners(name, content)
 	case directory == "environments/" && strings.HasSuffix(base, ".yaml"):
@@ -242,7 +242,7 @@ func (l *loader) environment(file, name string, content []byte) {
 	e := &Environment{Name: name}
 	found := document.Decode(file, content, &e.environmentFile)
 	if found.Err() == nil {
-		found = append(found, e.check(file)...)
+		found = append(found, e.check(file, document.Read(file, content))...)
 	}
 	l.faults = append(l.faults, found...)
 	l.platform.Environments[name] = e
