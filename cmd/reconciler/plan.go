@@ -102,8 +102,8 @@ func planOnline(c *cobra.Command, flags *clientFlags, repository, environment, r
 		return nil, err
 	}
 	var out []status.Outcome
-	return out, client.call(c.Context(), http.MethodPost, "/plan", map[string]any{
-		"repository": repository, "environment": environment, "files": files, "whole": true,
+	return out, client.call(c.Context(), http.MethodPost, "/plan", server.PlanRequest{
+		Repository: repository, Environment: environment, Files: files, Whole: true,
 	}, &out)
 }
 

@@ -147,7 +147,7 @@ func newRollback() *cobra.Command {
 	var generation int64
 	var confirm string
 	c := actOn("rollback APP", "Apply an earlier release again and hold the application", "rollback",
-		func(*cobra.Command) any { return map[string]any{"generation": generation, "confirm": confirm} },
+		func(*cobra.Command) any { return server.RollbackRequest{Generation: generation, Confirm: confirm} },
 		func(w io.Writer, name string, run *apply.Run) {
 			say(w, "%s goes back as generation %d (run %d); it is on hold until `reconciler resume %s`", name, run.Generation, run.ID, name)
 		})
@@ -159,7 +159,7 @@ func newRollback() *cobra.Command {
 func newHold() *cobra.Command {
 	var reason string
 	c := actOn("hold APP", "Stop automatic deployment of an application", "hold",
-		func(*cobra.Command) any { return map[string]string{"reason": reason} },
+		func(*cobra.Command) any { return server.HoldRequest{Reason: reason} },
 		func(w io.Writer, name string, _ *apply.Run) { say(w, "%s is on hold: %s", name, reason) })
 	c.Flags().StringVar(&reason, "reason", "", "why, for everybody to read")
 	_ = c.MarkFlagRequired("reason") // the flag exists

@@ -60,7 +60,6 @@ type Embedded struct {
 	cluster *cluster
 	process *process
 	url     string
-	major   int
 }
 
 // StartEmbedded starts a PostgreSQL server on the data directory, after making it if it is not there, and returns when
@@ -107,9 +106,6 @@ func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (_ *Embedded, err er
 
 // URL returns where clients connect, with the password: over the socket if its path is short enough, else over TCP.
 func (e *Embedded) URL() string { return e.url }
-
-// Major returns the server's major version.
-func (e *Embedded) Major() int { return e.major }
 
 // Done is closed when the server has ended, by [Embedded.Stop] or by itself.
 func (e *Embedded) Done() <-chan struct{} { return e.process.done }
@@ -194,7 +190,7 @@ func (c *cluster) run(ctx context.Context, programs binaries, cfg EmbeddedConfig
 		if err != nil {
 			return nil, fault.New(fault.PostgresStart, "run %s: %w", programs.postgres, err)
 		}
-		e := &Embedded{cluster: c, process: p, url: c.url(port, password), major: programs.major}
+		e := &Embedded{cluster: c, process: p, url: c.url(port, password)}
 		err = e.ready(ctx)
 		if err == nil {
 			return e, nil

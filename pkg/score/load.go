@@ -27,16 +27,6 @@ func Load(base Source, overrides ...Source) ([]*Workload, fault.List) {
 	return out, r.done()
 }
 
-// Restore makes a workload of a tree that was stored, after looking at it again. The places of placeholders are those
-// of the strings they stand in, for the files are not there.
-func Restore(root *Node, document int) (*Workload, fault.List) {
-	r := &report{}
-	if root == nil || !r.valid(root) {
-		return nil, r.done()
-	}
-	return build(root, document, nil), r.done()
-}
-
 // valid looks at a tree and says whether nothing stops there.
 func (r *report) valid(root *Node) bool {
 	before := r.stopping

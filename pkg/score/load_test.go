@@ -272,11 +272,7 @@ func checkLoaded(t *testing.T, workloads []*score.Workload, faults fault.List) {
 		if diff := cmp.Diff(w.Root, &root, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("stored (-want +got):\n%s", diff)
 		}
-		back, again := score.Restore(&root, w.Document)
-		if back == nil {
-			t.Fatalf("not valid after storing: %v", again)
-		}
-		if string(back.Root.Canonical()) != string(w.Root.Canonical()) {
+		if string(root.Canonical()) != string(w.Root.Canonical()) {
 			t.Error("another canonical form after storing")
 		}
 		for r := range w.References() {

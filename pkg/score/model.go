@@ -155,13 +155,3 @@ func (w *Workload) Resource(name string) (Resource, bool) {
 	}
 	return Resource{}, false
 }
-
-// Container returns the container of a name.
-func (w *Workload) Container(name string) (Container, bool) {
-	for _, c := range w.Containers {
-		if c.Name == name {
-			return c, true
-		}
-	}
-	return Container{}, false
-}

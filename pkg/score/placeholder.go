@@ -110,23 +110,3 @@ func Expand(s string, resolve func(path []string) (string, error)) (string, erro
 	}
 	return b.String(), nil
 }
-
-// Escape returns a string that [Expand] turns into s.
-func Escape(s string) string {
-	var b strings.Builder
-	closing := strings.LastIndexByte(s, '}')
-	for at := 0; ; {
-		dollar := strings.IndexByte(s[at:], '$')
-		if dollar < 0 {
-			b.WriteString(s[at:])
-			return b.String()
-		}
-		dollar += at
-		b.WriteString(s[at:dollar] + "$")
-		at = dollar + 1
-		if strings.HasPrefix(s[dollar:], opening) && dollar < closing {
-			at = dollar + strings.IndexByte(s[dollar:], '}') + 1
-		}
-		b.WriteString(s[dollar:at]) // what is between ${ and } is not looked at when it is escaped
-	}
-}

@@ -70,19 +70,25 @@ type ReleasePath struct {
 	Generation int64 `path:"generation"`
 }
 
+// HoldRequest says why nothing is to be deployed by itself.
+type HoldRequest struct {
+	Reason string `json:"reason" minLength:"1" maxLength:"500"`
+}
+
 type holdInput struct {
 	ApplicationPath
-	Body struct {
-		Reason string `json:"reason" minLength:"1" maxLength:"500"`
-	}
+	Body HoldRequest
+}
+
+// RollbackRequest says what to go back to.
+type RollbackRequest struct {
+	Generation int64  `json:"generation,omitempty" doc:"0 is the last one that succeeded with other content." minimum:"0"`
+	Confirm    string `json:"confirm,omitempty" doc:"Id of the rollback's plan, where it deletes data."`
 }
 
 type rollbackInput struct {
 	ApplicationPath
-	Body struct {
-		Generation int64  `json:"generation,omitempty" doc:"0 is the last one that succeeded with other content." minimum:"0"`
-		Confirm    string `json:"confirm,omitempty" doc:"Id of the rollback's plan, where it deletes data."`
-	}
+	Body RollbackRequest
 }
 
 func (s *Server) applicationsAPI(api huma.API) {

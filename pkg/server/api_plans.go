@@ -39,14 +39,17 @@ type planFilter struct {
 	Name string `query:"application"`
 }
 
+// PlanRequest has files that are not in Git yet.
+type PlanRequest struct {
+	Repository  string `json:"repository" doc:"The watched repository that the files belong to; an unknown one counts as new."`
+	Environment string `json:"environment"`
+	// Files are contents by path from the root of the repository.
+	Files files `json:"files"`
+	Whole bool  `json:"whole,omitempty" doc:"The files are all of the repository: what is missing would be removed."`
+}
+
 type previewInput struct {
-	Body struct {
-		Repository  string `json:"repository" doc:"The watched repository that the files belong to; an unknown one counts as new."`
-		Environment string `json:"environment"`
-		// Files are contents by path from the root of the repository.
-		Files files `json:"files"`
-		Whole bool  `json:"whole,omitempty" doc:"The files are all of the repository: what is missing would be removed."`
-	}
+	Body PlanRequest
 }
 
 func (s *Server) plansAPI(api huma.API) {
