@@ -124,10 +124,7 @@ func TestPullRequestIsPlannedAnewWhenItsApplicationIsDeployed(t *testing.T) {
 	if text := w.comment(p); !strings.Contains(text, "generation 1 → 2") {
 		t.Fatal(text)
 	}
-	if _, err := w.Rollback(t.Context(), "production", "alpha", 1, "", "ann"); err != nil {
-		t.Fatal(err)
-	}
-	w.quiet()
+	w.back("alpha", 1)
 	w.equal("2", w.rows(`SELECT applied::text FROM applications WHERE name = 'alpha'`))
 	if text := w.comment(p); !strings.Contains(text, "generation 2 → 3") {
 		t.Errorf("the plan is still that from the generation before: %s", text)

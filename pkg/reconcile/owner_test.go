@@ -123,13 +123,40 @@ func (w *world) seen(name string) string {
 	return v
 }
 
+// values returns what stands in the shared object, and what workloads see of it.
+func (w *world) values(workloads ...string) string {
+	all := []string{w.shared()}
+	for _, name := range workloads {
+		all = append(all, w.seen(name))
+	}
+	return strings.Join(all, " ")
+}
+
+// back rolls an application back to a generation, 0 for the last good one.
+func (w *world) back(name string, generation int64) {
+	w.Helper()
+	if _, err := w.Rollback(w.Context(), "production", name, generation, "", "dana"); err != nil {
+		w.Fatal(err)
+	}
+	w.quiet()
+}
+
+// resume lifts a hold.
+func (w *world) resume(name string) {
+	w.Helper()
+	if err := w.Resume(w.Context(), "production", name); err != nil {
+		w.Fatal(err)
+	}
+	w.quiet()
+}
+
 func TestSharedResourceIsWhatItsDescriberSays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.sharing()
 	check := func(want string) {
 		t.Helper()
-		w.equal(want, w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+		w.equal(want, w.values("alpha", "beta"))
 	}
 	// Beta gives the params, and alpha comes first by path.
 	w.push(map[string]string{"a/score.yaml": settings("alpha", ""), "b/score.yaml": settings("beta", ", params: {v: one}")})
@@ -137,21 +164,15 @@ func TestSharedResourceIsWhatItsDescriberSays(t *testing.T) {
 	w.push(map[string]string{"b/score.yaml": settings("beta", ", params: {v: two}")})
 	check("two two two")
 	// Alpha's earlier release saw the value of its time; the object is beta's.
-	if _, err := w.Rollback(t.Context(), "production", "alpha", 0, "", "dana"); err != nil {
-		t.Fatal(err)
-	}
-	w.quiet()
+	w.back("alpha", 0)
 	check("two one two")
-	if err := w.Resume(t.Context(), "production", "alpha"); err != nil {
-		t.Fatal(err)
-	}
-	w.quiet()
+	w.resume("alpha")
 	check("two two two")
 	// Who describes it changes hands in one commit.
 	w.push(map[string]string{"a/score.yaml": settings("alpha", ", params: {v: three}"), "b/score.yaml": settings("beta", "")})
 	check("three three three")
 	w.push(map[string]string{"a/score.yaml": "", "b/score.yaml": settings("beta", ", params: {v: four}")})
-	w.equal("four  four", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+	w.equal("four  four", w.values("alpha", "beta"))
 }
 
 // A rollback of who described a shared resource once takes nothing from who describes it now.
@@ -161,17 +182,11 @@ func TestRollbackOfAFormerDescriberTakesNothingOver(t *testing.T) {
 	w.sharing()
 	w.push(map[string]string{"a/score.yaml": settings("alpha", ", params: {v: one}"), "b/score.yaml": settings("beta", "")})
 	w.push(map[string]string{"a/score.yaml": settings("alpha", ""), "b/score.yaml": settings("beta", ", params: {v: two}")})
-	w.equal("two two two", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
-	if _, err := w.Rollback(t.Context(), "production", "alpha", 1, "", "dana"); err != nil {
-		t.Fatal(err)
-	}
-	w.quiet()
-	w.equal("two one two", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
-	if err := w.Resume(t.Context(), "production", "alpha"); err != nil {
-		t.Fatal(err)
-	}
-	w.quiet()
-	w.equal("two two two", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+	w.equal("two two two", w.values("alpha", "beta"))
+	w.back("alpha", 1)
+	w.equal("two one two", w.values("alpha", "beta"))
+	w.resume("alpha")
+	w.equal("two two two", w.values("alpha", "beta"))
 }
 
 // What is held back is not what the others find.
@@ -184,12 +199,9 @@ func TestHeldDescriberChangesNothingForOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.push(map[string]string{"a/score.yaml": settings("alpha", ", params: {v: two}")})
-	w.equal("one one one", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
-	if err := w.Resume(t.Context(), "production", "alpha"); err != nil {
-		t.Fatal(err)
-	}
-	w.quiet()
-	w.equal("two two two", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+	w.equal("one one one", w.values("alpha", "beta"))
+	w.resume("alpha")
+	w.equal("two two two", w.values("alpha", "beta"))
 }
 
 // A workload that gets another name goes on describing what it described.
@@ -199,9 +211,9 @@ func TestRenamedDescriberChangesItsParams(t *testing.T) {
 	w.sharing()
 	w.push(map[string]string{"a/score.yaml": settings("alpha", ", params: {v: one}"), "b/score.yaml": settings("beta", "")})
 	w.push(map[string]string{"a/score.yaml": settings("omega", ", params: {v: two}")})
-	w.equal("two two two", w.shared()+" "+w.seen("omega")+" "+w.seen("beta"))
+	w.equal("two two two", w.values("omega", "beta"))
 	w.push(map[string]string{"a/score.yaml": settings("omega", ", params: {v: three}")})
-	w.equal("three three three", w.shared()+" "+w.seen("omega")+" "+w.seen("beta"))
+	w.equal("three three three", w.values("omega", "beta"))
 }
 
 // Who describes a shared resource goes: those who stay are looked at, whatever repository they are in.
@@ -216,7 +228,7 @@ func TestSharersAreLookedAtWhenTheirDescriberGoes(t *testing.T) {
 	w.watch("shop/other", other)
 	w.quiet()
 	w.push(map[string]string{"a/score.yaml": ""})
-	w.equal("none  none", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+	w.equal("none  none", w.values("alpha", "beta"))
 	w.equal("beta score.yaml 2/2\nzeta z/score.yaml 1/1", w.apps())
 }
 
@@ -230,9 +242,9 @@ func TestSharedResourceOfAnotherRepositoryIsFollowed(t *testing.T) {
 	other.Commit("main", map[string]string{"score.yaml": settings("beta", "")})
 	w.watch("shop/other", other)
 	w.quiet()
-	w.equal("one one one", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+	w.equal("one one one", w.values("alpha", "beta"))
 	w.push(map[string]string{"score.yaml": settings("alpha", ", params: {v: two}")})
-	w.equal("two two two", w.shared()+" "+w.seen("alpha")+" "+w.seen("beta"))
+	w.equal("two two two", w.values("alpha", "beta"))
 }
 
 // Two that would wait for each other's objects are refused while planning, and go on as they are.

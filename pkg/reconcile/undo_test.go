@@ -54,10 +54,7 @@ func TestResumeDeploysWhatFailed(t *testing.T) {
 	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
 	w.equal("alpha score.yaml 0/1 held", w.apps())
 	unblock()
-	if err := w.Resume(t.Context(), "production", "alpha"); err != nil {
-		t.Fatal(err)
-	}
-	w.quiet()
+	w.resume("alpha")
 	w.equal("alpha score.yaml 2/2", w.apps())
 	w.equal("a:1", w.deployed("alpha"))
 }
@@ -84,10 +81,7 @@ func TestFailureKeepsAPersonsHold(t *testing.T) {
 	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
 	w.push(map[string]string{"score.yaml": file("alpha", "a:2")})
 	unblock := w.block("alpha", deployment)
-	if _, err := w.Rollback(t.Context(), "production", "alpha", 0, "", "dana"); err != nil {
-		t.Fatal(err)
-	}
-	w.quiet()
+	w.back("alpha", 0)
 	hold := w.app("alpha").Hold
 	if hold == nil || hold.By != "dana" || hold.Digest != "" || !strings.Contains(hold.Reason, "generation 3 failed") {
 		t.Errorf("the hold is %+v", hold)
@@ -196,16 +190,10 @@ func TestRollbackAcrossARename(t *testing.T) {
 	w := newWorld(t)
 	w.push(map[string]string{"a/score.yaml": file("old", "a:1")})
 	w.push(map[string]string{"a/score.yaml": file("new", "a:1")})
-	if _, err := w.Rollback(t.Context(), "production", "new", 1, "", "dana"); err != nil {
-		t.Fatal(err)
-	}
-	w.quiet()
+	w.back("new", 1)
 	w.equal("old a/score.yaml 3/3 held", w.apps())
 	w.equal("a:1 ", w.deployed("old")+" "+w.deployed("new"))
-	if err := w.Resume(t.Context(), "production", "old"); err != nil {
-		t.Fatal(err)
-	}
-	w.quiet()
+	w.resume("old")
 	w.equal("new a/score.yaml 4/4", w.apps())
 	w.push(map[string]string{"b/score.yaml": file("old", "b:1")})
 	_, err := w.Rollback(t.Context(), "production", "new", 1, "", "dana")
@@ -228,10 +216,7 @@ func TestFailedRemovalIsHeldBack(t *testing.T) {
 	w.equal("alpha a/score.yaml 1/2 held\nbeta b/score.yaml 1/1", w.apps())
 	w.equal(said, w.said(commit))
 	unblock()
-	if err := w.Resume(t.Context(), "production", "alpha"); err != nil {
-		t.Fatal(err)
-	}
-	w.quiet()
+	w.resume("alpha")
 	w.equal("beta b/score.yaml 1/1", w.apps())
 	w.equal("success: 1 deployed", w.said(commit))
 	w.again()
