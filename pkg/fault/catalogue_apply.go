@@ -8,6 +8,19 @@ const (
 	NothingToUndo   Code = "ORC-5205"
 	RunNotRetryable Code = "ORC-5206"
 	TargetFenced    Code = "ORC-5207"
+
+	PathValue        Code = "ORC-5211"
+	RequestRefused   Code = "ORC-5212"
+	RequestFailed    Code = "ORC-5213"
+	StepTimedOut     Code = "ORC-5214"
+	ApprovalDenied   Code = "ORC-5215"
+	ApprovalExpired  Code = "ORC-5216"
+	ApprovalUnknown  Code = "ORC-5217"
+	ApprovalNotYours Code = "ORC-5218"
+
+	ProvisionerGone Code = "ORC-5221"
+	ImageGone       Code = "ORC-5222"
+	UndoneTogether  Code = "ORC-5223"
 )
 
 var applying = map[Code]Entry{
@@ -40,5 +53,60 @@ var applying = map[Code]Entry{
 		Title: "The release cannot be tried again", Class: Conflict,
 		Why:    "Its run did not fail, or a newer release is desired by now.",
 		Remedy: "Look at the newest run of the application.",
+	},
+	PathValue: {
+		Title: "An expression of a golden path gave something of another type", Class: Permanent,
+		Why:    "What a value is that came from outside, such as an answer's body, is only known when the step runs.",
+		Remedy: "Correct the expression or the declared type in the golden path, or what it asks.",
+	},
+	RequestRefused: {
+		Title: "The answer to a step's request is not the expected one", Class: Permanent,
+		Why:    "The server answered, and said that it will not do it; to ask again would change nothing.",
+		Remedy: "Look at the answer in the run's artefacts, and correct the request in the golden path or what it asks.",
+	},
+	RequestFailed: {
+		Title: "A step's request got no good answer", Class: Retryable,
+		Why:    "The server could not be reached, was busy, or failed.",
+		Remedy: "It is tried again as often as the golden path says.",
+	},
+	StepTimedOut: {
+		Title: "A step took too long", Class: Retryable,
+		Why:    "An attempt reached the step's time limit.",
+		Remedy: "It is tried again. If it stays, find out what it waits for, or raise the step's timeout in the golden path.",
+	},
+	ApprovalDenied: {
+		Title: "Somebody rejected the run", Class: Permanent,
+		Why:    "The golden path asks people before it goes on, and one of them said no.",
+		Remedy: "Talk to who rejected it; `reconciler retry` asks again.",
+	},
+	ApprovalExpired: {
+		Title: "Nobody approved the run in time", Class: Permanent,
+		Why:    "The golden path asks people before it goes on, and too few of them agreed before the time was over.",
+		Remedy: "`reconciler retry` asks again.",
+	},
+	ApprovalUnknown: {
+		Title: "There is nothing to approve", Class: Conflict,
+		Why:    "The run has no such step, or does not wait for it any more.",
+		Remedy: "`reconciler runs` shows what a run waits for.",
+	},
+	ApprovalNotYours: {
+		Title: "Others are asked to approve", Class: Refused,
+		Why:    "The golden path names who may approve.",
+		Remedy: "Ask one of those that the message names.",
+	},
+	ProvisionerGone: {
+		Title: "The release needs a provisioner that is gone", Class: Refused,
+		Why:    "The platform configuration does not have the provisioner any more that fulfilled a resource of the release when it was planned.",
+		Remedy: "Choose another release, or commit a change that is planned with the provisioners of today.",
+	},
+	ImageGone: {
+		Title: "The release needs an image that is gone", Class: Refused,
+		Why:    "The registry says that it does not have the image, so that no new Pod could start.",
+		Remedy: "Choose another release with `--to`, or push the image again.",
+	},
+	UndoneTogether: {
+		Title: "Another application of the same commit failed", Class: Permanent,
+		Why:    "The repository's applications are declared atomic: all of a commit are deployed, or none.",
+		Remedy: "Mend the application that failed; the next commit deploys all of them.",
 	},
 }

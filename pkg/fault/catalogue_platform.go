@@ -16,6 +16,7 @@ const (
 	EnvironmentUnknown  Code = "ORC-3105"
 	PlatformMissing     Code = "ORC-3106"
 	EnvironmentInUse    Code = "ORC-3107"
+	PathExpression      Code = "ORC-3108"
 )
 
 var platform = map[Code]Entry{
@@ -52,7 +53,12 @@ var platform = map[Code]Entry{
 	PlatformFile: {
 		Title: "A file does not belong into a platform configuration", Class: Permanent,
 		Why:    "A YAML file whose name has no meaning would silently be without effect.",
-		Remedy: "Name it platform.yaml, environments/NAME.yaml or SOMETHING.provisioners.yaml, or move it out of the directory.",
+		Remedy: "Name it platform.yaml, environments/NAME.yaml, paths/NAME.yaml or SOMETHING.provisioners.yaml, or move it out of the directory.",
+	},
+	PathExpression: {
+		Title: "An expression of a golden path is not valid", Class: Permanent,
+		Why:    "It is no CEL, refers to something that is not known at this place, or gives a value of another type than is needed here.",
+		Remedy: "Correct the expression; docs/paths.md says what is known where.",
 	},
 	ProvisionerScheme: {
 		Title: "A provisioner has a kind that is not supported", Class: Permanent,

@@ -27,6 +27,9 @@ type environmentFile struct {
 	Namespace string `yaml:"namespace"`
 	// Target is where releases go.
 	Target Target `yaml:"target,required"`
+	// Path is the golden path that deployments go through: the name of a file in paths/. Without it, the release is
+	// deployed and that is all. Rollbacks and removals never go through one.
+	Path string `yaml:"path"`
 	// Variables are the outputs of resources of type environment.
 	Variables map[string]string `yaml:"variables"`
 	// Own are defaults for this environment alone.

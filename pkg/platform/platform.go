@@ -13,6 +13,7 @@ import (
 
 	"github.com/innominatus/reconciler/pkg/document"
 	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/platform/golden"
 )
 
 // Files is a platform configuration as it is stored: contents by path, with forward slashes, relative to its root.
@@ -27,6 +28,33 @@ type Platform struct {
 	Environments map[string]*Environment
 	// Provisioners in the order in which they are asked: the first that matches fulfils a resource.
 	Provisioners []*Provisioner
+	// Paths are the golden paths.
+	Paths golden.Set
+	// files are what it was made of.
+	files Files
+}
+
+// PathTexts returns the texts of all golden paths by name: a run keeps those that it began with.
+func (p *Platform) PathTexts() map[string]string { return p.files.paths() }
+
+// paths returns the texts of golden paths by name.
+func (files Files) paths() map[string]string {
+	out := map[string]string{}
+	for name, text := range files {
+		if directory, base := path.Split(name); directory == "paths/" && strings.HasSuffix(base, ".yaml") {
+			out[strings.TrimSuffix(base, ".yaml")] = text
+		}
+	}
+	return out
+}
+
+// LoadPaths reads golden paths by name, as [Platform.PathTexts] gives them.
+func LoadPaths(texts map[string]string) (golden.Set, fault.List) {
+	files := map[string]string{}
+	for name := range texts {
+		files[name] = "paths/" + name + ".yaml"
+	}
+	return golden.Load(texts, files)
 }
 
 // Environment returns the environment of a name, or a fault that suggests the nearest one.
@@ -143,7 +171,7 @@ func isYAML(name string) bool {
 
 // Load validates files as a whole. It returns a platform only if nothing in them stops; warnings may come with it.
 func Load(files Files) (*Platform, fault.List) {
-	l := loader{platform: &Platform{Environments: map[string]*Environment{}}}
+	l := loader{platform: &Platform{Environments: map[string]*Environment{}, files: files}}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		l.file(name, []byte(files[name]))
 	}
@@ -154,6 +182,7 @@ func Load(files Files) (*Platform, fault.List) {
 		}
 	}
 	l.apart()
+	l.paths(files)
 	for _, e := range l.platform.Environments {
 		e.Defaults = e.Own.over(l.settings.Defaults).over(builtInDefaults)
 	}
@@ -191,6 +220,8 @@ func (l *loader) file(name string, content []byte) {
 		l.provisioners(name, content)
 	case directory == "environments/" && strings.HasSuffix(base, ".yaml"):
 		l.environment(name, strings.TrimSuffix(base, ".yaml"), content)
+	case directory == "paths/" && strings.HasSuffix(base, ".yaml"):
+		// All of them are read together below.
 	default:
 		l.faults = append(l.faults, fault.New(fault.PlatformFile,
 			"the file has no meaning in a platform configuration").At(fault.Place{File: name}).Warn())
@@ -236,6 +267,29 @@ func (t Target) folders() map[string]string {
 // within says whether a folder is another one or inside it.
 func within(folder, outer string) bool {
 	return folder == outer || outer == "." && !path.IsAbs(folder) || strings.HasPrefix(folder, strings.TrimSuffix(outer, "/")+"/")
+}
+
+// paths reads the golden paths, and sees that those of environments deploy.
+func (l *loader) paths(files Files) {
+	var found fault.List
+	l.platform.Paths, found = LoadPaths(files.paths())
+	l.faults = append(l.faults, found...)
+	if found.Err() != nil {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.platform.Environments)) {
+		e, file := l.platform.Environments[name], "environments/"+name+".yaml"
+		if e.Path == "" {
+			continue
+		}
+		if err := l.platform.Paths.Deploys(e.Path); err != nil {
+			f, ok := fault.As(err)
+			if !ok {
+				f = fault.New(fault.ConfigValue, "%w", err)
+			}
+			l.faults = append(l.faults, document.Read(file, []byte(files[file])).Tell(f, "path"))
+		}
+	}
 }
 
 func (l *loader) environment(file, name string, content []byte) {
