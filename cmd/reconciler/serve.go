@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/queue"
 	"github.com/innominatus/reconciler/pkg/telemetry"
 )
 
@@ -40,8 +41,9 @@ const (
 	// longest plan of a working copy takes.
 	headerTimeout = 10 * time.Second
 	requestLimit  = 90 * time.Second
-	// housekeeping is how often what is old is forgotten and what was missed is looked for.
-	housekeeping = time.Minute
+	// housekeeping is the kind of the job that forgets what is old and looks for what was missed, and its period.
+	housekeeping       = "housekeeping"
+	housekeepingPeriod = time.Minute
 )
 
 // serve runs the server until the context ends.
@@ -77,7 +79,6 @@ func serve(ctx context.Context, cfg *config) error {
 	actor(func(ctx context.Context) error { <-ctx.Done(); return nil })
 	actor(a.queue.Run)
 	actor(a.platform.run)
-	actor(a.housekeeping)
 	serveHTTP(&group, listener, a.server.Handler())
 	if cfg.Telemetry.Debug != "" {
 		debug, err := net.Listen("tcp", cfg.Telemetry.Debug)
@@ -119,17 +120,7 @@ func serveHTTP(group *run.Group, listener net.Listener, handler http.Handler) {
 	})
 }
 
-// housekeeping forgets what is old and looks for what was missed.
-func (a *app) housekeeping(ctx context.Context) error {
-	for {
-		if err := a.watcher.Sweep(ctx); err != nil && ctx.Err() == nil {
-			a.log.Error().Err(err).Msg("sweep of repositories failed")
-		}
-		if err := a.webhooks.Sweep(ctx); err != nil && ctx.Err() == nil {
-			a.log.Error().Err(err).Msg("sweep of deliveries failed")
-		}
-		if pause(ctx, housekeeping) != nil {
-			return nil
-		}
-	}
+// keepHouse forgets what is old and looks for what was missed.
+func (a *app) keepHouse(ctx context.Context, _ *queue.Job) error {
+	return errors.Join(a.watcher.Sweep(ctx), a.webhooks.Sweep(ctx))
 }

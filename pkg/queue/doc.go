@@ -25,5 +25,5 @@
 //	                                   ^                 |
 //	                                   '─ retry, snooze, release, lease expired
 //
-// The package does not know what jobs do, and does not schedule anything by itself.
+// The package does not know what jobs do. By itself it enqueues only what [Queue.Every] asks for, and its own maintenance.
 package queue

@@ -291,6 +291,7 @@ func TestFinishCommitsWithTheHandlersOwnWrites(t *testing.T) {
 		reconciler_queue_attempts_total{kind="follow-up",outcome="done"} 1
 		reconciler_queue_attempts_total{kind="k",outcome="dead"} 1
 		reconciler_queue_attempts_total{kind="k",outcome="done"} 1
+		reconciler_queue_attempts_total{kind="maintenance",outcome="done"} 1
 	`
 	registry := prometheus.NewPedanticRegistry()
 	for _, c := range q.Collectors() {

@@ -182,7 +182,7 @@ func (q *Queue) takeOver(ctx context.Context, ref jobRef) error {
 	return nil
 }
 
-// sweepLoop does what needs doing now and then.
+// sweepLoop measures, and looks for what must not be. Each process does it for itself.
 func (w *worker) sweepLoop(ctx context.Context) {
 	w.q.every(ctx, w.q.cfg.Sweep, "sweep", w.q.sweep)
 }
@@ -193,21 +193,7 @@ func (q *Queue) sweep(ctx context.Context) error {
 		return err
 	}
 	q.metrics.measured(stats)
-	if err := q.promoteStranded(ctx); err != nil {
-		return err
-	}
-	if q.cfg.Retention < 0 {
-		return nil
-	}
-	for {
-		tag, err := q.pool.Exec(ctx, sqlPrune, q.cfg.Retention.Microseconds())
-		if err != nil {
-			return fmt.Errorf("delete old jobs: %w", err)
-		}
-		if tag.RowsAffected() == 0 {
-			return nil
-		}
-	}
+	return q.promoteStranded(ctx)
 }
 
 // promoteStranded is belt and braces: it must find nothing.

@@ -24,6 +24,7 @@ const (
 	DefaultPoll      = 5 * time.Second
 	DefaultReap      = 1500 * time.Millisecond
 	DefaultSweep     = time.Minute
+	DefaultMaintain  = 10 * time.Minute
 	DefaultRetention = 30 * 24 * time.Hour
 	DefaultGrace     = 20 * time.Second
 	DefaultStop      = 10 * time.Second
@@ -54,8 +55,10 @@ type Config struct {
 	Poll time.Duration
 	// Reap is how often leases of other workers are looked at.
 	Reap time.Duration
-	// Sweep is how often old history is deleted, depths are measured and the tables are checked for stranded jobs.
+	// Sweep is how often each process measures depths and looks for stranded jobs.
 	Sweep time.Duration
+	// Maintain is how often, in the whole installation, old history is deleted.
+	Maintain time.Duration
 	// Retention is how long finished jobs are kept; below 0 for ever.
 	Retention time.Duration
 	// Grace is how long jobs may go on when the process is asked to stop, before they are cancelled with [ErrShutdown].
@@ -81,8 +84,9 @@ type Queue struct {
 	// wake tells the claiming loop, if one runs here, that something may be ready.
 	wake chan struct{}
 
-	mu       sync.RWMutex
-	handlers map[string]Handler
+	mu        sync.RWMutex
+	handlers  map[string]Handler
+	schedules []schedule
 }
 
 // New makes a queue on a migrated database. It does nothing until [Queue.Run]; the other methods work without it.
@@ -93,6 +97,7 @@ func New(pool *pgxpool.Pool, cfg Config) *Queue {
 	cfg.Poll = orDefault(cfg.Poll, DefaultPoll)
 	cfg.Reap = orDefault(cfg.Reap, DefaultReap)
 	cfg.Sweep = orDefault(cfg.Sweep, DefaultSweep)
+	cfg.Maintain = orDefault(cfg.Maintain, DefaultMaintain)
 	cfg.Retention = orDefault(cfg.Retention, DefaultRetention)
 	cfg.Grace = orDefault(cfg.Grace, DefaultGrace)
 	cfg.Stop = orDefault(cfg.Stop, DefaultStop)
@@ -102,7 +107,10 @@ func New(pool *pgxpool.Pool, cfg Config) *Queue {
 	if cfg.Name == "" {
 		cfg.Name = processName()
 	}
-	return &Queue{pool: pool, cfg: cfg, metrics: newMetrics(), wake: make(chan struct{}, 1), handlers: map[string]Handler{}}
+	q := &Queue{pool: pool, cfg: cfg, metrics: newMetrics(), wake: make(chan struct{}, 1), handlers: map[string]Handler{}}
+	q.Handle(maintenance, Handler{Work: q.maintain})
+	q.Every(maintenance, cfg.Maintain)
+	return q
 }
 
 func processName() string {

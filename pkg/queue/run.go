@@ -79,7 +79,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	for _, loop := range []func(context.Context){w.beat, w.watch, w.finishLoop, w.listen} {
 		background.Go(func() { loop(base) })
 	}
-	for _, loop := range []func(context.Context){w.reapLoop, w.sweepLoop} {
+	for _, loop := range []func(context.Context){w.reapLoop, w.scheduleLoop, w.sweepLoop} {
 		background.Go(func() { loop(ctx) })
 	}
 	w.claimLoop(ctx, base)

@@ -92,7 +92,7 @@ func (v verdict) given(row looked) verdict {
 	return v
 }
 
-// back makes the job ready again. One that may run at once is made known to all workers.
+// back makes the job ready again.
 func back(ctx context.Context, tx pgx.Tx, ref jobRef, v verdict) error {
 	give := 0
 	if v.giveBack {
@@ -101,11 +101,6 @@ func back(ctx context.Context, tx pgx.Tx, ref jobRef, v verdict) error {
 	_, err := tx.Exec(ctx, sqlBack, ref.ID, ref.Token, v.delay.Microseconds(), give, v.code, orNull(v.text), orNull(v.note))
 	if err != nil {
 		return fmt.Errorf("put the job back: %w", err)
-	}
-	if v.delay == 0 {
-		if _, err := tx.Exec(ctx, "SELECT pg_notify('"+readyChannel+"', '')"); err != nil {
-			return fmt.Errorf("tell workers: %w", err)
-		}
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ const (
 	sqlClaim = `WITH chosen AS MATERIALIZED (SELECT id FROM jobs
 			WHERE state = 1 AND run_at <= now() AND due_at <= now() + interval '240 s' AND kind = ANY ($3)
 			ORDER BY due_at, seq LIMIT ` + claimPlace + ` FOR UPDATE SKIP LOCKED)
-		UPDATE jobs SET state = 2, attempt = attempt + 1, token = nextval('job_token_seq'), worker = $1, note = NULL,
+		UPDATE jobs SET state = 2, attempt = attempt + 1, token = nextval('job_token_seq'), worker = $1, note = NULL, hastened = false,
 			lease_until = now() + $2 * interval '1 microsecond', started_at = coalesce(started_at, now())
 		FROM chosen WHERE jobs.id = chosen.id
 		RETURNING jobs.id, kind, key, attempt, max_attempts, generation, token, coalesce(dedupe, '') AS dedupe, args, created_at,
@@ -108,12 +108,34 @@ const (
 			lease_until < now() - $4 * interval '1 microsecond' AS overdue
 		FROM jobs WHERE id = $1 AND token = $2 AND (NOT $3 OR lease_until < now()) FOR UPDATE`
 
-	// sqlBack makes a running job ready again. $3 delay in microseconds, $4 attempts given back (0 or 1), $5 code, $6 text
-	// of the failure or null, $7 note or null.
-	sqlBack = `UPDATE jobs SET state = 1, token = NULL, lease_until = NULL, worker = NULL, failures = ` + withFailureHere + `,
-			attempt = attempt - $4::smallint, note = $7, run_at = now() + $3 * interval '1 microsecond',
-			due_at = CASE WHEN $3 = 0 THEN due_at ELSE now() + $3 * interval '1 microsecond' + priority * interval '60 s' END
-		WHERE id = $1 AND token = $2 RETURNING id`
+	// sqlBack makes a running job ready again. $3 delay in microseconds, for nothing if the job was hastened meanwhile,
+	// $4 attempts given back (0 or 1), $5 code, $6 text of the failure or null, $7 note or null. One that may run at once
+	// is made known to all workers.
+	sqlBack = `WITH put AS (UPDATE jobs SET state = 1, token = NULL, lease_until = NULL, worker = NULL, failures = ` + withFailureHere + `,
+				attempt = attempt - $4::smallint, note = $7, run_at = now() + ` + delay + `,
+				due_at = CASE WHEN ` + delay + ` = interval '0' THEN due_at ELSE now() + ` + delay + ` + priority * interval '60 s' END
+			WHERE id = $1 AND token = $2 RETURNING run_at)
+		SELECT count(pg_notify('` + readyChannel + `', '')) FROM put WHERE run_at <= now()`
+
+	delay = `(CASE WHEN hastened THEN 0 ELSE $3::bigint END * interval '1 microsecond')`
+
+	// sqlHasten lets the jobs of key $1 and kind $2 that wait for their time go, and marks the running one. The key must be
+	// locked.
+	sqlHasten = `UPDATE jobs SET hastened = true, run_at = CASE WHEN state = 2 THEN run_at ELSE now() END,
+			due_at = CASE WHEN state = 2 THEN due_at ELSE now() + priority * interval '60 s' END
+		WHERE key = $1 AND kind = $2 AND (state = 2 OR run_at > now())
+		RETURNING id, CASE WHEN state = 1 THEN pg_notify('` + readyChannel + `', '')::text END AS told`
+
+	// sqlFire finds which of the kinds $1 with periods $2 in microseconds are due, new ones included, and moves their next
+	// time on. One that another replica is just firing is left to it. A time further ahead than two periods comes
+	// from a clock that was set back, or from another version with a longer period.
+	sqlFire = `WITH asked AS (SELECT kind, period * interval '1 microsecond' AS period FROM unnest($1::text[], $2::bigint[]) AS u(kind, period)),
+		fresh AS (INSERT INTO schedules (kind, next_at) SELECT kind, now() + period FROM asked
+			WHERE NOT EXISTS (SELECT FROM schedules WHERE schedules.kind = asked.kind) ON CONFLICT DO NOTHING RETURNING kind),
+		due AS MATERIALIZED (SELECT schedules.kind, period FROM schedules JOIN asked ON asked.kind = schedules.kind
+			WHERE next_at NOT BETWEEN now() AND now() + 2 * period FOR UPDATE OF schedules SKIP LOCKED),
+		fired AS (UPDATE schedules SET next_at = now() + period FROM due WHERE schedules.kind = due.kind RETURNING schedules.kind)
+		SELECT kind FROM fresh UNION ALL SELECT kind FROM fired`
 
 	withFailureHere = `failures || CASE WHEN $6::text IS NULL THEN '[]'::jsonb ELSE jsonb_build_array(jsonb_build_object(
 			'attempt', attempt, 'at', clock_timestamp(), 'worker', worker, 'code', $5::text, 'error', $6::text)) END`

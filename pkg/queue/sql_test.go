@@ -36,6 +36,8 @@ var statements = map[string]struct{ sql, arguments string }{
 	"sqlFinish":        {sqlFinish, "(SELECT array_agg(id) FROM held), (SELECT array_agg(token) FROM held), array_fill(3::smallint, ARRAY[16]), array_fill(''::text, ARRAY[16]), array_fill(NULL::text, ARRAY[16])"},
 	"sqlLook":          {sqlLook, "(SELECT min(id) FROM held), (SELECT min(token) FROM held), true, 1000000"},
 	"sqlBack":          {sqlBack, "(SELECT min(id) FROM held), (SELECT min(token) FROM held), 1000, 0, 'c', 'e', NULL"},
+	"sqlHasten":        {sqlHasten, "'key40000', 'k'"},
+	"sqlFire":          {sqlFire, "ARRAY['k', 'l'], ARRAY[1000, 1000]"},
 	"sqlExpired":       {sqlExpired, "100"},
 	"sqlOrphans":       {sqlOrphans, "'w', ARRAY[1, 2]"},
 	"sqlStranded":      {sqlStranded, ""},
@@ -195,7 +197,7 @@ type node struct {
 }
 
 func (n node) scans() (found []string) {
-	if n.Type == "Seq Scan" && n.Relation != "held" {
+	if n.Type == "Seq Scan" && n.Relation != "held" && n.Relation != "schedules" {
 		found = append(found, n.Relation)
 	}
 	for _, child := range n.Plans {
