@@ -133,7 +133,7 @@ type repositoryConfig struct {
 type queueConfig struct {
 	// Workers is how many jobs run at once, 1 to 256. Default: 16.
 	Workers int `yaml:"workers"`
-	// Lease is how long a job stays taken after the last sign of life of its worker, 3s to 10m. Default: 15s.
+	// Lease is how long a job stays taken after the last sign of life of its worker, 3s to 10m. Default: 10s.
 	Lease time.Duration `yaml:"lease"`
 }
 

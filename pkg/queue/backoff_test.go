@@ -8,26 +8,35 @@ import (
 	"github.com/innominatus/reconciler/pkg/fault"
 )
 
-func TestBackoffGrowsToItsCapAndIsSpreadOverItsUpperHalf(t *testing.T) {
+func TestBackoffDoublesUpToItsCapGiveOrTakeAHalf(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
+	limit := func(after time.Duration) error {
+		return fault.New(fault.DatabaseUnreachable, "limit").RetryAfter(after)
+	}
 	for _, test := range []struct {
-		attempt  int
-		err      error
-		random   float64
-		handler  Handler
-		expected time.Duration
+		attempt     int
+		err         error
+		handler     Handler
+		least, most time.Duration
 	}{
-		{1, broken, 0, Handler{}, time.Second},
-		{1, broken, 1, Handler{}, 2 * time.Second},
-		{3, broken, 1, Handler{}, 8 * time.Second},
-		{30000, broken, 1, Handler{}, DefaultBackoffCap},
-		{2, broken, 0.5, Handler{BackoffBase: time.Minute, BackoffCap: 90 * time.Second}, 67500 * time.Millisecond},
-		{1, fault.New(fault.DatabaseUnreachable, "limit").RetryAfter(time.Hour), 1, Handler{}, time.Hour},
-		{5, fault.New(fault.DatabaseUnreachable, "limit").RetryAfter(time.Second), 1, Handler{}, 32 * time.Second},
+		{1, broken, Handler{}, time.Second, 3 * time.Second},
+		{3, broken, Handler{}, 4 * time.Second, 12 * time.Second},
+		{100, broken, Handler{}, DefaultBackoffCap / 2, DefaultBackoffCap * 3 / 2},
+		{2, broken, Handler{BackoffBase: time.Minute, BackoffCap: 90 * time.Second}, 45 * time.Second, 135 * time.Second},
+		{1, limit(time.Hour), Handler{}, time.Hour, time.Hour},
+		{5, limit(time.Second), Handler{}, 16 * time.Second, 48 * time.Second},
 	} {
-		if got := test.handler.backoff(test.attempt, test.err, test.random); got != test.expected {
-			t.Errorf("after attempt %d with %v: %s, want %s", test.attempt, test.random, got, test.expected)
+		seen := map[time.Duration]bool{}
+		for range 100 {
+			got := test.handler.backoff(test.attempt, test.err)
+			if got < test.least || got > test.most+1 {
+				t.Errorf("after attempt %d: %s is not between %s and %s", test.attempt, got, test.least, test.most)
+			}
+			seen[got] = true
+		}
+		if len(seen) < 50 && test.least < test.most {
+			t.Errorf("after attempt %d: %d different waits of 100", test.attempt, len(seen))
 		}
 	}
 }

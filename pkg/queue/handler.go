@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/pkg/fault"
@@ -28,7 +29,8 @@ type Handler struct {
 	// failed attempt.
 	//
 	// The context ends when the job must stop, with the reason as its cause: [ErrCancelled], [ErrLeaseLost],
-	// [ErrTimeout] or [ErrShutdown].
+	// [ErrTimeout] or [ErrShutdown]. A cancelled job that has not stopped after [CancelGrace] ends without it: its writes
+	// are refused from then on, and its place here stays taken until Work returns.
 	Work func(ctx context.Context, job *Job) error
 	// OnEnd, if set, runs in the transaction that ends a started job otherwise than done, so that a failure is told as
 	// reliably as a success. cause is the last error for a dead job, else [ErrCancelled] or [ErrSuperseded]. A job that
@@ -41,22 +43,20 @@ type Handler struct {
 	MaxAttempts int
 	// BackoffBase is the wait after the first failure, doubled with each further one; 0 means [DefaultBackoffBase].
 	BackoffBase time.Duration
-	// BackoffCap is the longest wait; 0 means [DefaultBackoffCap].
+	// BackoffCap is where doubling ends; 0 means [DefaultBackoffCap].
 	BackoffCap time.Duration
 }
 
-// backoff returns how long to wait after the failed attempt: half of the exponential wait plus a random part of the other
-// half (random is 0 to 1), and not less than the fault asks for.
-func (h Handler) backoff(attempt int, err error, random float64) time.Duration {
-	wait, limit := orDefault(h.BackoffBase, DefaultBackoffBase), orDefault(h.BackoffCap, DefaultBackoffCap)
+// backoff returns how long to wait after the failed attempt: the exponential wait, give or take a half, and not less than
+// the fault asks for.
+func (h Handler) backoff(attempt int, err error) time.Duration {
+	waits := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(orDefault(h.BackoffBase, DefaultBackoffBase)), backoff.WithMultiplier(2),
+		backoff.WithMaxInterval(orDefault(h.BackoffCap, DefaultBackoffCap)), backoff.WithMaxElapsedTime(0))
 	for range attempt - 1 {
-		if wait >= limit {
-			break
-		}
-		wait *= 2
+		waits.NextBackOff()
 	}
-	wait = min(wait, limit)
-	wait = wait/2 + time.Duration(random*float64(wait/2))
+	wait := waits.NextBackOff()
 	if f, ok := fault.As(err); ok {
 		wait = max(wait, f.After)
 	}
@@ -117,7 +117,7 @@ func (q *Queue) judge(h Handler, job *Job, err, why error) verdict {
 	case fault.Permanent, fault.Refused:
 		v.final, v.outcome = Dead, "dead"
 	default:
-		v.delay = h.backoff(job.Attempt, err, q.cfg.Random())
+		v.delay = h.backoff(job.Attempt, err)
 	}
 	return v
 }

@@ -11,6 +11,10 @@ import (
 )
 
 const (
+	// CancelGrace is how long the handler of a cancelled job may take to stop. Then the job ends without it.
+	CancelGrace = 2 * time.Second
+	// takeOverWait bounds how long taking over one job waits for locks. Whoever holds them is alive; the others go first.
+	takeOverWait = 250 * time.Millisecond
 	// reapLimit bounds how many abandoned jobs one look takes over.
 	reapLimit = 100
 	// sweepTimeout bounds one turn of maintenance.
@@ -49,6 +53,9 @@ func (w *worker) renew(ctx context.Context) error {
 	jobs := map[int64]*held{}
 	var ids, tokens []int64
 	for _, h := range w.holding() {
+		if h.isLost() {
+			continue // Given up: others wait for its lease to end.
+		}
 		jobs[h.job.ID] = h
 		ids, tokens = append(ids, h.job.ID), append(tokens, h.job.Token)
 	}
@@ -110,12 +117,17 @@ func (w *worker) watch(ctx context.Context) {
 		now := time.Now()
 		w.mu.Lock()
 		var late []*held
+		stuck := 0
 		for _, h := range w.held {
-			if now.After(h.validUntil) {
+			switch {
+			case h.isLost():
+				stuck++
+			case now.After(h.validUntil):
 				late = append(late, h)
 			}
 		}
 		w.mu.Unlock()
+		w.q.metrics.stuck.Set(float64(stuck))
 		for _, h := range late {
 			h.lose()
 		}
@@ -144,7 +156,7 @@ func (q *Queue) every(ctx context.Context, period time.Duration, act string, f f
 }
 
 func (q *Queue) reap(ctx context.Context) error {
-	rows, err := q.pool.Query(ctx, sqlExpired, reapLimit)
+	rows, err := q.pool.Query(ctx, sqlAbandoned, CancelGrace.Microseconds(), reapLimit)
 	if err != nil {
 		return fmt.Errorf("look for abandoned jobs: %w", err)
 	}
@@ -163,11 +175,14 @@ func (q *Queue) reap(ctx context.Context) error {
 }
 
 func (q *Queue) takeOver(ctx context.Context, ref jobRef) error {
-	cause := fault.New(fault.JobAbandoned, "the lease of its worker ended")
+	cause := fault.New(fault.JobAbandoned, "its worker gave no sign of life, or did not stop when it was told to")
 	v := verdict{final: Ready, cause: cause, code: string(cause.Code), text: cause.Message, outcome: "abandoned"}
 	var outcome string
-	err := pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) (err error) {
-		outcome, err = q.settleIn(ctx, tx, ref, v, true)
+	err := pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", takeOverWait.String())
+		if err == nil {
+			outcome, err = q.settleIn(ctx, tx, ref, v, true)
+		}
 		return err
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ type metrics struct {
 	depth    *prometheus.GaugeVec
 	oldest   *prometheus.GaugeVec
 	running  prometheus.Gauge
+	stuck    prometheus.Gauge
 	stranded prometheus.Counter
 }
 
@@ -37,13 +38,15 @@ func newMetrics() metrics {
 		oldest: prometheus.NewGaugeVec(gauge("oldest_seconds",
 			"How long the oldest job has waited or run, as last measured by this process."), []string{"kind", "state"}),
 		running: prometheus.NewGauge(gauge("held_jobs", "Jobs whose lease this process holds.")),
+		stuck: prometheus.NewGauge(gauge("stuck_jobs",
+			"Handlers here that go on although their job was taken from them. Each takes a place until it returns or the process ends.")),
 		stranded: prometheus.NewCounter(counter("stranded_total",
 			"Blocked jobs that nothing would ever have started. Anything above 0 is a bug; they were started.")),
 	}
 }
 
 func (m metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.finished, m.wait, m.duration, m.depth, m.oldest, m.running, m.stranded}
+	return []prometheus.Collector{m.finished, m.wait, m.duration, m.depth, m.oldest, m.running, m.stuck, m.stranded}
 }
 
 func (m metrics) measured(stats []Stat) {

@@ -43,6 +43,15 @@ func (h *held) lose() {
 	h.cancel(ErrLeaseLost)
 }
 
+func (h *held) isLost() bool {
+	select {
+	case <-h.lost:
+		return true
+	default:
+		return false
+	}
+}
+
 // worker is one call of Run.
 type worker struct {
 	q        *Queue

@@ -52,11 +52,12 @@ func (q *Queue) settled(v verdict, outcome string) {
 	}
 }
 
-func (q *Queue) settleIn(ctx context.Context, tx pgx.Tx, ref jobRef, v verdict, expired bool) (string, error) {
+// settleIn is settle in a transaction. taken says that it is not the worker who asks, but who takes the job from it.
+func (q *Queue) settleIn(ctx context.Context, tx pgx.Tx, ref jobRef, v verdict, taken bool) (string, error) {
 	if err := lockKeys(ctx, tx, ref.Key); err != nil {
 		return "", err
 	}
-	rows, err := tx.Query(ctx, sqlLook, ref.ID, ref.Token, expired, buryGrace.Microseconds())
+	rows, err := tx.Query(ctx, sqlLook, CancelGrace.Microseconds(), ref.ID, ref.Token, taken, buryGrace.Microseconds())
 	if err != nil {
 		return "", fmt.Errorf("look at the job: %w", err)
 	}
@@ -68,7 +69,7 @@ func (q *Queue) settleIn(ctx context.Context, tx pgx.Tx, ref jobRef, v verdict, 
 		return "", fmt.Errorf("look at the job: %w", err)
 	}
 	v = v.given(row)
-	if _, known := q.handler(ref.Kind); expired && v.final != Ready && !known && !row.Overdue {
+	if _, known := q.handler(ref.Kind); taken && v.final != Ready && !known && !row.Overdue {
 		return "", nil // A process that has the handler can tell the end.
 	}
 	if v.final == Ready {

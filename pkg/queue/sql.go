@@ -102,11 +102,15 @@ const (
 
 	liveColumns = `id, kind, key, attempt, max_attempts, generation, token, coalesce(dedupe, '') AS dedupe, args, created_at`
 
-	// sqlLook locks a running job and says what stands against trying it again. $3 asks only for an expired lease.
+	// abandoned is what is taken from its worker: its lease has ended, or it was told to stop $1 microseconds ago.
+	abandoned = `(lease_until < now() OR cancel_at < now() - $1 * interval '1 microsecond')`
+
+	// sqlLook locks the running job $2 with token $3 and says what stands against trying it again. $4 asks only for one that
+	// is abandoned, $5 are the microseconds after which one is overdue.
 	sqlLook = `SELECT ` + liveColumns + `, cancel_at IS NOT NULL AS cancel,
 			EXISTS (SELECT FROM jobs n WHERE n.key = jobs.key AND n.kind = jobs.kind AND n.generation > jobs.generation) AS newer,
-			lease_until < now() - $4 * interval '1 microsecond' AS overdue
-		FROM jobs WHERE id = $1 AND token = $2 AND (NOT $3 OR lease_until < now()) FOR UPDATE`
+			least(lease_until, cancel_at) < now() - $5 * interval '1 microsecond' AS overdue
+		FROM jobs WHERE id = $2 AND token = $3 AND (NOT $4 OR ` + abandoned + `) FOR UPDATE`
 
 	// sqlBack makes a running job ready again. $3 delay in microseconds, for nothing if the job was hastened meanwhile,
 	// $4 attempts given back (0 or 1), $5 code, $6 text of the failure or null, $7 note or null. One that may run at once
@@ -140,8 +144,8 @@ const (
 	withFailureHere = `failures || CASE WHEN $6::text IS NULL THEN '[]'::jsonb ELSE jsonb_build_array(jsonb_build_object(
 			'attempt', attempt, 'at', clock_timestamp(), 'worker', worker, 'code', $5::text, 'error', $6::text)) END`
 
-	// sqlExpired finds running jobs whose lease has ended.
-	sqlExpired = `SELECT id, token, key, kind FROM jobs WHERE state = 2 AND lease_until < now() ORDER BY lease_until LIMIT $1`
+	// sqlAbandoned finds at most $2 abandoned jobs.
+	sqlAbandoned = `SELECT id, token, key, kind FROM jobs WHERE state = 2 AND ` + abandoned + ` ORDER BY lease_until LIMIT $2`
 
 	// sqlOrphans finds what worker $1 was granted and does not know of: the answer to its claim was lost. $2 are the ids
 	// that it knows.

@@ -29,7 +29,7 @@ func (w *worker) do(ctx context.Context, h *held) {
 		return // Handlers are never taken away; the lease would end and another process take the job.
 	}
 	began := time.Now()
-	err, why := w.attempt(ctx, handler, job)
+	err, why := w.attempt(ctx, handler, h)
 	took := time.Since(began)
 	v := w.q.judge(handler, job, err, why)
 
@@ -51,11 +51,14 @@ func (w *worker) do(ctx context.Context, h *held) {
 
 // attempt calls the handler within its time limit. why is the cause of its context's end, nil if that was not the reason
 // to stop.
-func (w *worker) attempt(ctx context.Context, handler Handler, job *Job) (err, why error) {
+func (w *worker) attempt(ctx context.Context, handler Handler, h *held) (err, why error) {
+	job := h.job
 	if limit := orDefault(handler.Timeout, DefaultTimeout); limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, ErrTimeout)
 		defer cancel()
+		// One that hears nothing must not hold its key for ever.
+		defer time.AfterFunc(limit+CancelGrace, h.lose).Stop()
 	}
 	defer func() {
 		if p := recover(); p != nil {
