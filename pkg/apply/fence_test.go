@@ -7,6 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/innominatus/reconciler/pkg/apply/graph"
+	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/queue"
 )
 
@@ -22,23 +24,28 @@ func TestReplacedWorkerWritesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	late := &execution{Runner: w.runner, run: old}
-	steps, err := late.prepare(ctx)
+	engine, err := late.prepare(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
+	first := engine.tree.nodes["deliver"]
 	if _, err := w.runner.begin(ctx, run.ID, 11); err != nil {
 		t.Fatal(err)
 	}
-	tables := []string{"runs", "steps", "run_logs", "resources", "shared_states", "inventories", "applications"}
+	engine.tree.nodes["retire"].State = graph.Running
+	tables := []string{"runs", "steps", "run_logs", "resources", "shared_states", "inventories", "applications", "artefacts"}
 	before := w.dump(tables...)
 	refused := map[string]func() error{
 		"begin":   func() error { _, err := w.runner.begin(ctx, run.ID, 10); return err },
-		"prepare": func() error { _, err := late.prepare(ctx); return err },
-		"step":    func() error { return late.step(ctx, steps[0]) },
+		"start":   func() error { return engine.start(ctx, first) },
+		"save":    func() error { return engine.save(ctx, first) },
+		"grow":    func() error { return engine.grow(ctx, first, []*node{first}) },
+		"tell":    func() error { return engine.tell(ctx, "a word from the past") },
+		"finish":  func() error { return engine.finish(ctx, ended{node: engine.tree.nodes["retire"], err: errInterrupted}) },
 		"succeed": func() error { return late.succeed(ctx, &queue.Job{}) },
 		"fence":   func() error { return s.fence(ctx, w.pool, old) },
 	}
-	for _, step := range steps {
+	for _, step := range late.steps() {
 		refused["do "+step.name] = func() error { _, err := step.do(ctx, step.name); return err }
 	}
 	for name, act := range refused {
@@ -47,7 +54,8 @@ func TestReplacedWorkerWritesNothing(t *testing.T) {
 		}
 	}
 	late.log(ctx, "deliver", "a word from the past")
-	late.noteFailure(ctx, errInterrupted)
+	late.note(ctx, fault.Of(errInterrupted)[0])
+	late.leave(ctx, "deliver", "files.txt", "text/plain", []byte("from the past"))
 	if diff := cmp.Diff(before, w.dump(tables...)); diff != "" {
 		t.Errorf("something was written:\n%s", diff)
 	}

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"maps"
 	"time"
 
 	"github.com/innominatus/reconciler/pkg/fault"
@@ -29,11 +30,14 @@ const (
 	Cancelled  State = "cancelled"
 )
 
-// transitions are the ways between states; docs/architecture.md draws them.
+// transitions are the ways between states. A run begins again whenever its job does.
 var transitions = map[State][]State{
 	Queued:  {Running, Superseded, Cancelled, Failed},
 	Running: {Running, Succeeded, Failed, Superseded, Cancelled},
 }
+
+// Transitions returns the ways between the states of a run.
+func Transitions() map[State][]State { return maps.Clone(transitions) }
 
 // Final says that a run in this state will not change any more.
 func (s State) Final() bool { return len(transitions[s]) == 0 }
@@ -56,33 +60,22 @@ type Run struct {
 	CreatedAt   time.Time    `json:"createdAt"`
 	StartedAt   *time.Time   `json:"startedAt,omitempty"`
 	FinishedAt  *time.Time   `json:"finishedAt,omitempty"`
-	Token       int64        `json:"-"`
+	// Waits is what the run waits for that is more than its turn or time: an approval, or that it is resumed.
+	Waits string `json:"waits,omitempty"`
+	// PausedBy is who paused it.
+	PausedBy *string    `json:"pausedBy,omitempty"`
+	PausedAt *time.Time `json:"pausedAt,omitempty"`
+	Token    int64      `json:"-"`
+	// Paths are the golden paths that it follows, nil if it only deploys its release.
+	Paths *Paths `json:"-"`
 }
 
-// StepState is where a step stands.
-type StepState string
-
-// The states of a step.
-const (
-	StepWaiting   StepState = "waiting"
-	StepRunning   StepState = "running"
-	StepSucceeded StepState = "succeeded"
-	StepFailed    StepState = "failed"
-)
-
-// Step is a node of a run's graph.
-type Step struct {
-	Run      int64     `json:"-"`
-	Position int       `json:"position"`
-	Name     string    `json:"name"`
-	Needs    []string  `json:"needs,omitempty"`
-	State    StepState `json:"state"`
-	Attempt  int       `json:"attempt"`
-	// Detail says what the step did, for people.
-	Detail     string       `json:"detail,omitempty"`
-	Fault      *fault.Fault `json:"fault,omitempty"`
-	StartedAt  *time.Time   `json:"startedAt,omitempty"`
-	FinishedAt *time.Time   `json:"finishedAt,omitempty"`
+// Paths are golden paths as they were when a run was made.
+type Paths struct {
+	// Name is the one that the run follows.
+	Name string `json:"name"`
+	// Texts are those that it may use, by name.
+	Texts map[string]string `json:"texts"`
 }
 
 // LogLine is a line of a run's log.

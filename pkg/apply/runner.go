@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,14 +16,22 @@ import (
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/platform/golden"
 	"github.com/innominatus/reconciler/pkg/queue"
 	"github.com/innominatus/reconciler/pkg/secret"
 )
 
+// Queue is what runs need of the queue.
+type Queue interface {
+	Enqueuer
+	// Hasten lets a job that was put off go on now.
+	Hasten(ctx context.Context, tx pgx.Tx, kind, key string) (bool, error)
+}
+
 // Runner executes runs.
 type Runner struct {
 	Pool    *pgxpool.Pool
-	Queue   Enqueuer
+	Queue   Queue
 	Runs    *Store
 	Planner *planner.Store
 	// Platform returns the platform configuration in force.
@@ -33,37 +42,43 @@ type Runner struct {
 	Changed func(ctx context.Context, tx pgx.Tx, run Run) error
 	// Redactor learns the secret values that a run handles.
 	Redactor *secret.Redactor
-	Tracer   trace.Tracer
-	Log      zerolog.Logger
+	// Client sends the requests of http steps; nil means one without a proxy and redirects.
+	Client *http.Client
+	// Retry is how often steps of releases are tried; zero means 11 times, which takes about 5 minutes.
+	Retry  golden.Retry
+	Tracer trace.Tracer
+	Log    zerolog.Logger
 
 	metrics metrics
 }
 
 const (
-	// attempts is how often a run is tried before it has failed for good: the waits of the back-off below add up to about
-	// 5 minutes (1, 2, 4, 8, 16, 32 and then 60 s), longer than a restart of what it delivers to.
+	// attempts is how often the work on a run may be broken off, by a worker that dies or a database that cannot be asked,
+	// before it has failed. Steps that fail are tried again by themselves.
 	attempts = 11
-	// timeout bounds one attempt of a run.
-	timeout = 15 * time.Minute
 	// noteTimeout bounds writing down why an attempt failed.
 	noteTimeout = 5 * time.Second
 )
 
-// Handler returns what the queue calls for jobs of [JobKind].
+// Handler returns what the queue calls for jobs of [JobKind]. It has no time limit of its own: each step has one.
 func (r *Runner) Handler() queue.Handler {
 	return queue.Handler{
-		Work: r.work, OnEnd: r.onEnd, Timeout: timeout, MaxAttempts: attempts,
-		BackoffBase: time.Second, BackoffCap: time.Minute,
+		Work: r.work, OnEnd: r.onEnd, Timeout: -1, MaxAttempts: attempts, BackoffBase: time.Second, BackoffCap: time.Minute,
 	}
 }
 
-// execution is one attempt of a run.
+// execution is one worker's turn at a run.
 type execution struct {
 	*Runner
 	run         Run
 	environment *platform.Environment
 	release     *planner.Release // nil for a removal
+	// ahead is by how much the database's clock is ahead of this machine's.
+	ahead time.Duration
 }
+
+// now is the time by the database's clock.
+func (e *execution) now() time.Time { return time.Now().Add(e.ahead) }
 
 func (r *Runner) work(ctx context.Context, job *queue.Job) error {
 	var args jobArgs
@@ -80,9 +95,9 @@ func (r *Runner) work(ctx context.Context, job *queue.Job) error {
 	defer span.End()
 	e := &execution{Runner: r, run: run}
 	err = e.execute(ctx, job)
-	if err != nil && !errors.Is(err, queue.ErrSuperseded) && ctx.Err() == nil {
+	if err != nil && !errors.Is(err, queue.ErrSuperseded) && !queue.IsSnooze(err) && ctx.Err() == nil {
 		span.RecordError(err)
-		e.noteFailure(ctx, err)
+		e.note(ctx, fault.Of(err)[0])
 	}
 	return err
 }
@@ -98,42 +113,20 @@ func (r *Runner) begin(ctx context.Context, id, token int64) (run Run, err error
 	return run, err
 }
 
-// execute does the steps that are not done yet, one after the other in the order of the graph, and ends the run.
+// execute goes on with the run where it is, and ends it if it succeeded.
 func (e *execution) execute(ctx context.Context, job *queue.Job) error {
-	steps, err := e.prepare(ctx)
+	t, err := e.prepare(ctx)
 	if err != nil {
 		return err
 	}
-	stored, err := e.Runs.Steps(ctx, e.Pool, e.run.ID)
-	if err != nil {
+	if err := t.drive(ctx, job); err != nil {
 		return err
-	}
-	done := map[string]bool{}
-	for _, s := range stored {
-		done[s.Name] = s.State == StepSucceeded
-	}
-	for _, s := range steps {
-		select {
-		case <-job.Superseded():
-			return queue.ErrSuperseded
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		default:
-		}
-		// A step that delivers is done again by every attempt: it is the one whose effect others can undo, and it writes
-		// nothing if nothing is to be written.
-		if done[s.name] && !s.always {
-			continue
-		}
-		if err := e.step(ctx, s); err != nil {
-			return err
-		}
 	}
 	return e.succeed(ctx, job)
 }
 
-// prepare loads what the run is about and stores its graph.
-func (e *execution) prepare(ctx context.Context) ([]step, error) {
+// prepare loads what the run is about, and its steps; the first time, it stores them.
+func (e *execution) prepare(ctx context.Context) (*engine, error) {
 	p, err := e.Platform(ctx)
 	if err != nil {
 		return nil, err
@@ -147,53 +140,12 @@ func (e *execution) prepare(ctx context.Context) ([]step, error) {
 	if e.release != nil {
 		e.Redactor.Add(e.release.SecretValues()...)
 	}
-	steps := e.steps()
-	err = pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
-		if err := e.Runs.fence(ctx, tx, e.run); err != nil {
-			return err
-		}
-		for i, s := range steps {
-			if _, err := tx.Exec(ctx, sqlInsertStep, e.run.ID, i, s.name, append([]string{}, s.needs...)); err != nil {
-				return fmt.Errorf("store step: %w", err)
-			}
-		}
-		return nil
-	})
-	return steps, err
-}
-
-// step does one step and stores its end.
-func (e *execution) step(ctx context.Context, s step) error {
-	ctx, span := e.Tracer.Start(ctx, "step "+s.name)
-	defer span.End()
-	err := pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
-		if err := e.Runs.fence(ctx, tx, e.run); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, sqlStartStep, e.run.ID, s.name)
-		return fault.While("start step", err)
-	})
-	if err != nil {
-		return err
+	var now time.Time
+	if err := e.Pool.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
+		return nil, fmt.Errorf("ask the time: %w", err)
 	}
-	detail, failure := s.do(ctx, s.name)
-	state, cause := StepSucceeded, (*fault.Fault)(nil)
-	if failure != nil {
-		state, cause = StepFailed, fault.Of(failure)[0]
-	}
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
-	defer cancel()
-	err = pgx.BeginFunc(ending, e.Pool, func(tx pgx.Tx) error {
-		if err := e.Runs.fence(ending, tx, e.run); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ending, sqlEndStep, e.run.ID, s.name, state, e.Redactor.Redact(detail), e.redacted(cause))
-		return fault.While("end step", err)
-	})
-	if failure != nil {
-		return failure
-	}
-	return err
+	e.ahead = time.Until(now)
+	return e.load(ctx)
 }
 
 // succeed ends the run and its job in one transaction with what follows from it.
@@ -223,12 +175,10 @@ func (e *execution) succeed(ctx context.Context, job *queue.Job) error {
 	})
 }
 
-// noteFailure writes down why the attempt failed, for people who look while it waits for the next one.
-func (e *execution) noteFailure(ctx context.Context, failure error) {
+// note writes down why an attempt failed, for people who look while it waits for the next one.
+func (e *execution) note(ctx context.Context, why *fault.Fault) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
-	why := fault.Of(failure)[0]
-	e.log(ctx, "run", "attempt %d failed: %v", e.run.Attempt, why)
 	if _, err := e.Pool.Exec(ctx, sqlNoteFault, e.run.ID, e.run.Token, e.redacted(why)); err != nil {
 		e.Log.Warn().Err(err).Int64("run", e.run.ID).Msg("failure of run not noted")
 	}
@@ -246,7 +196,7 @@ func (r *Runner) redacted(f *fault.Fault) *fault.Fault {
 
 func (e *execution) log(ctx context.Context, step, format string, args ...any) {
 	line := e.Redactor.Redact(fmt.Sprintf(format, args...))
-	if _, err := e.Pool.Exec(ctx, sqlLog, e.run.ID, step, line, e.run.Token); err != nil {
+	if _, err := e.Pool.Exec(ctx, sqlLog, e.run.ID, step, line, e.run.Token, logLimit); err != nil {
 		e.Log.Warn().Err(err).Int64("run", e.run.ID).Msg("line of run's log lost")
 	}
 }

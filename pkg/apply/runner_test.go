@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/innominatus/reconciler/pkg/apply/graph"
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/queue"
 )
@@ -39,7 +40,7 @@ func TestInterruptedRunGoesOnWhereItWas(t *testing.T) {
 	var got []int
 	for _, s := range steps {
 		got = append(got, s.Attempt)
-		if s.State != StepSucceeded || s.Fault != nil {
+		if s.State != graph.Succeeded || s.Fault != nil {
 			t.Errorf("%s is %s", s.Name, s.State)
 		}
 	}
@@ -216,8 +217,12 @@ func TestRetryableFailureIsTriedToTheEnd(t *testing.T) {
 	a := w.app("shop")
 	run := w.schedule(a, w.build("shop", image("shop:1")))
 	w.work()
-	if run = w.ended(run); run.State != Failed || run.Attempt != 3 {
+	if run = w.ended(run); run.State != Failed {
 		t.Errorf("the run is %+v", run)
+	}
+	steps, err := w.runner.Runs.Steps(t.Context(), w.pool, run.ID)
+	if err != nil || steps[0].Attempt != 3 || len(steps[0].Failures) != 3 || steps[0].Failures[2].Code != string(fault.TargetRejected) {
+		t.Errorf("the step is %+v, %v", steps[0], err)
 	}
 	// There is nothing to go back to.
 	if now := w.application(a.ID); now.Generation != 1 || now.Hold == nil || now.Hold.Digest == "" {

@@ -16,10 +16,9 @@ import (
 
 // step is a node of the graph with what it does. do returns what it did in a few words.
 type step struct {
-	name   string
-	needs  []string
-	always bool
-	do     func(ctx context.Context, name string) (string, error)
+	name  string
+	needs []string
+	do    func(ctx context.Context, name string) (result, error)
 }
 
 // steps returns the run's graph in an order that respects it: resources first, then the delivery, which removes what is
@@ -38,16 +37,16 @@ func (e *execution) steps() []step {
 		deliver = "remove"
 	}
 	return append(list,
-		step{name: deliver, needs: names, always: true, do: e.deliver},
+		step{name: deliver, needs: names, do: e.deliver},
 		step{name: "retire", needs: []string{deliver}, do: e.retire})
 }
 
 // provision stores a resource with its state; templates and static values were evaluated while planning.
-func (e *execution) provision(r planner.Resource) func(context.Context, string) (string, error) {
-	return func(ctx context.Context, name string) (string, error) {
+func (e *execution) provision(r planner.Resource) func(context.Context, string) (result, error) {
+	return func(ctx context.Context, name string) (result, error) {
 		former, err := e.Runs.former(ctx, e.Pool, e.run)
 		if err != nil {
-			return "", err
+			return result{}, err
 		}
 		err = e.fenced(ctx, func(tx pgx.Tx) error {
 			if e.release.Hidden.Shared != nil {
@@ -60,23 +59,23 @@ func (e *execution) provision(r planner.Resource) func(context.Context, string) 
 		if err == nil {
 			e.log(ctx, name, "resource %s (%s) is provided by %s", r.Name, r.Type, r.Provisioner)
 		}
-		return r.Provisioner, err
+		return result{detail: r.Provisioner}, err
 	}
 }
 
 // deliver brings the release's objects into the target and takes out what it does not have any more.
-func (e *execution) deliver(ctx context.Context, name string) (string, error) {
+func (e *execution) deliver(ctx context.Context, name string) (result, error) {
 	files, want, err := manifests(e.release, e.run.Application)
 	if err != nil {
-		return "", err
+		return result{}, err
 	}
 	former, err := e.Runs.former(ctx, e.Pool, e.run)
 	if err != nil {
-		return "", err
+		return result{}, err
 	}
 	have, err := e.Runs.items(ctx, e.Pool, e.run)
 	if err != nil {
-		return "", err
+		return result{}, err
 	}
 	var objects []planner.Object
 	if e.release != nil {
@@ -84,25 +83,37 @@ func (e *execution) deliver(ctx context.Context, name string) (string, error) {
 	}
 	err = e.fenced(ctx, func(tx pgx.Tx) error { return e.Runs.claim(ctx, tx, e.run, want, objects) })
 	if err != nil {
-		return "", err
+		return result{}, err
 	}
 	spared, err := e.spare(ctx)
 	if err != nil {
-		return "", err
+		return result{}, err
 	}
 	want = append(want, spared.among(have, e.run.Application)...)
 	d := Delivery{Environment: e.environment, Run: e.run, Write: files, Former: former}
+	var done Delivered
 	if touchesShared(have, want, e.run.Application) {
-		return e.deliverShared(ctx, name, d, want)
+		done, err = e.deliverShared(ctx, name, &d, want)
+	} else {
+		d.Remove = obsolete(have, want, e.run.Application)
+		done, err = e.deliverOwn(ctx, name, d, want)
 	}
-	d.Remove = obsolete(have, want, e.run.Application)
+	if err != nil {
+		return result{}, err
+	}
+	e.leave(ctx, name, "files.txt", "text/plain; charset=utf-8", d.list())
+	return result{detail: done.Detail, outputs: map[string]any{"writes": int64(done.Writes)}}, nil
+}
+
+// deliverOwn delivers what no other application has to do with.
+func (e *execution) deliverOwn(ctx context.Context, name string, d Delivery, want []item) (Delivered, error) {
 	d.Alive = func(ctx context.Context) error { return e.Runs.fence(ctx, e.Pool, e.run) }
 	d.Log = func(format string, args ...any) { e.log(ctx, name, format, args...) }
 	done, err := e.target().Deliver(ctx, d)
-	if err != nil {
-		return "", err
+	if err == nil {
+		err = e.fenced(ctx, func(tx pgx.Tx) error { return e.keep(ctx, tx, want, done) })
 	}
-	return done.Detail, e.fenced(ctx, func(tx pgx.Tx) error { return e.keep(ctx, tx, want, done) })
+	return done, err
 }
 
 const (
@@ -115,7 +126,7 @@ var errSharedBusy = errors.New("another run touches shared objects")
 // deliverShared delivers while no other run of the environment touches shared objects, so that two applications cannot
 // give and take one at the same time. Who waits holds no connection, and who delivers holds one and needs no other: the
 // pool cannot run dry.
-func (e *execution) deliverShared(ctx context.Context, name string, d Delivery, want []item) (detail string, err error) {
+func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery, want []item) (done Delivered, err error) {
 	var lines []string // written at the end: the run's row is locked by the transaction
 	d.Log = func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	attempt := func() error {
@@ -143,11 +154,9 @@ func (e *execution) deliverShared(ctx context.Context, name string, d Delivery, 
 				slices.ContainsFunc(have, func(i item) bool { return i.Application != e.run.Application && isShared(i) })
 			d.Shared = &some
 			d.Alive = func(ctx context.Context) error { return e.Runs.fence(ctx, tx, e.run) }
-			done, err := e.target().Deliver(ctx, d)
-			if err != nil {
+			if done, err = e.target().Deliver(ctx, *d); err != nil {
 				return err
 			}
-			detail = done.Detail
 			if err := e.Runs.fence(ctx, tx, e.run); err != nil {
 				return err
 			}
@@ -163,7 +172,7 @@ func (e *execution) deliverShared(ctx context.Context, name string, d Delivery, 
 	for _, line := range lines {
 		e.log(ctx, name, "%s", line)
 	}
-	return detail, err
+	return done, err
 }
 
 func (e *execution) target() Target {
@@ -181,16 +190,6 @@ func (e *execution) keep(ctx context.Context, tx pgx.Tx, want []item, done Deliv
 	return e.Runs.keep(ctx, tx, e.run, want)
 }
 
-// fenced runs f in a transaction that nobody but the run's worker can have.
-func (e *execution) fenced(ctx context.Context, f func(tx pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
-		if err := e.Runs.fence(ctx, tx, e.run); err != nil {
-			return err
-		}
-		return f(tx)
-	})
-}
-
 func isShared(i item) bool { return i.Unit == planner.UnitShared }
 
 func touchesShared(have, want []item, application int64) bool {
@@ -199,7 +198,7 @@ func touchesShared(have, want []item, application int64) bool {
 }
 
 // retire lets go of resources that the release does not use any more.
-func (e *execution) retire(ctx context.Context, name string) (detail string, err error) {
+func (e *execution) retire(ctx context.Context, name string) (result, error) {
 	kept := []string{}
 	if e.release != nil {
 		for _, r := range e.release.Resources {
@@ -208,11 +207,11 @@ func (e *execution) retire(ctx context.Context, name string) (detail string, err
 	}
 	former, err := e.Runs.former(ctx, e.Pool, e.run)
 	if err != nil {
-		return "", err
+		return result{}, err
 	}
 	spared, err := e.spare(ctx)
 	if err != nil {
-		return "", err
+		return result{}, err
 	}
 	kept = append(kept, spared.uids...)
 	var deleted []string
@@ -232,7 +231,7 @@ func (e *execution) retire(ctx context.Context, name string) (detail string, err
 		e.log(ctx, name, "resource %s is deleted", uid)
 	}
 	if len(deleted) == 0 {
-		return "nothing to let go", err
+		return result{detail: "nothing to let go"}, err
 	}
-	return fmt.Sprintf("%d deleted", len(deleted)), err
+	return result{detail: fmt.Sprintf("%d deleted", len(deleted))}, err
 }

@@ -23,11 +23,11 @@ type Store struct {
 }
 
 const runColumns = `id, application, environment, name, repository, generation, kind, state, plan, commit, attempt, writes,
-fault, created_at, started_at, finished_at, token`
+fault, created_at, started_at, finished_at, waits, paused_by, paused_at, token, paths`
 
 const (
-	sqlInsertRun = `INSERT INTO runs (application, environment, name, repository, generation, kind, state, plan, commit)
-VALUES ($1, $2, $3, $4, $5, $6, 'queued', $7, $8) RETURNING id`
+	sqlInsertRun = `INSERT INTO runs (application, environment, name, repository, generation, kind, state, plan, commit, paths)
+VALUES ($1, $2, $3, $4, $5, $6, 'queued', $7, $8, $9) RETURNING id`
 	sqlRun  = `SELECT ` + runColumns + ` FROM runs WHERE id = $1`
 	sqlRuns = `SELECT ` + runColumns + ` FROM runs
 WHERE ($1 = '' OR environment = $1) AND ($2 = '' OR name = $2) AND ($3 = '' OR repository = $3) AND ($4 = '' OR commit = $4)
@@ -36,28 +36,22 @@ AND ($5 = 0 OR application = $5) ORDER BY id DESC LIMIT $6`
 	// Takes the run for a lease. No row: a later lease has it, or it ended.
 	sqlBegin = `UPDATE runs SET token = $2, state = 'running', attempt = attempt + 1, started_at = coalesce(started_at, now()), fault = NULL
 WHERE id = $1 AND token <= $2 AND state IN ('queued', 'running') RETURNING ` + runColumns
-	// The row lock keeps a later worker from beginning while this one writes.
-	sqlFence = `SELECT 1 FROM runs WHERE id = $1 AND token = $2 AND state = 'running' FOR UPDATE`
-	sqlEnd   = `UPDATE runs SET state = $2, fault = $3, finished_at = now()
+	// The row lock keeps a later worker from beginning while this one writes; steps side by side do not keep each other.
+	sqlFence = `SELECT 1 FROM runs WHERE id = $1 AND token = $2 AND state = $3 FOR SHARE`
+	sqlEnd   = `UPDATE runs SET state = $2, fault = $3, finished_at = now(), waits = ''
 WHERE id = $1 AND state IN ('queued', 'running') RETURNING ` + runColumns
 	// What an attempt wrote counts even if a later one ends the run.
 	sqlWrote     = `UPDATE runs SET writes = writes + $2 WHERE id = $1`
 	sqlNoteFault = `UPDATE runs SET fault = $3 WHERE id = $1 AND token = $2 AND state = 'running'`
+	sqlWaits     = `UPDATE runs SET waits = $2 WHERE id = $1`
+	sqlPause     = `UPDATE runs SET paused_by = $2, paused_at = now() WHERE id = $1 AND paused_by IS NULL`
+	sqlResume    = `UPDATE runs SET paused_by = NULL, paused_at = NULL WHERE id = $1`
+	sqlPausedBy  = `SELECT paused_by FROM runs WHERE id = $1 AND paused_by IS NOT NULL`
 	// Names that the application had before it was renamed, unless somebody else has them now.
 	sqlFormer = `SELECT DISTINCT name FROM runs r WHERE application = $1 AND environment = $2 AND name <> $3 AND NOT EXISTS
 (SELECT FROM runs o WHERE o.environment = r.environment AND o.name = r.name AND o.application <> r.application AND o.id > r.id) ORDER BY name`
 	sqlSucceeded = `SELECT generation FROM runs WHERE application = $1 AND state = 'succeeded' AND kind <> 'remove'`
 
-	stepColumns   = `run, position, name, needs, state, attempt, detail, fault, started_at, finished_at`
-	sqlSteps      = `SELECT ` + stepColumns + ` FROM steps WHERE run = $1 ORDER BY position`
-	sqlInsertStep = `INSERT INTO steps (run, position, name, needs, state) VALUES ($1, $2, $3, $4, 'waiting') ON CONFLICT (run, name) DO NOTHING`
-	sqlStartStep  = `UPDATE steps SET state = 'running', attempt = attempt + 1, started_at = coalesce(started_at, now()), fault = NULL
-WHERE run = $1 AND name = $2`
-	sqlEndStep = `UPDATE steps SET state = $3, detail = $4, fault = $5, finished_at = now() WHERE run = $1 AND name = $2`
-
-	// A worker that lost the run says nothing any more.
-	sqlLog = `INSERT INTO run_logs (run, step, message)
-SELECT id, $2, $3 FROM runs WHERE id = $1 AND token = $4 AND state = 'running' FOR UPDATE`
 	sqlLogs = `SELECT id, step, at, message FROM run_logs WHERE run = $1 AND id > $2 ORDER BY id LIMIT 1000`
 )
 
@@ -82,12 +76,6 @@ func (s *Store) RunOf(ctx context.Context, db postgres.Querier, application, gen
 func (s *Store) Runs(ctx context.Context, db postgres.Querier, f RunFilter, limit int) ([]Run, error) {
 	list, err := postgres.Collect[Run](db.Query(ctx, sqlRuns, f.Environment, f.Name, f.Repository, f.Commit, f.Application, limit))
 	return list, fault.While("read runs", err)
-}
-
-// Steps returns a run's steps in order.
-func (s *Store) Steps(ctx context.Context, db postgres.Querier, run int64) ([]Step, error) {
-	list, err := postgres.Collect[Step](db.Query(ctx, sqlSteps, run))
-	return list, fault.While("read steps", err)
 }
 
 // Logs returns up to 1,000 lines of a run's log after the line with an id.
@@ -129,7 +117,7 @@ type Enqueuer interface {
 // Schedule stores a run of a release and puts its job into the queue, in the caller's transaction. Runs of older
 // generations that wait are superseded; they are returned.
 func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id int64, replaced []Run, err error) {
-	err = tx.QueryRow(ctx, sqlInsertRun, r.Application, r.Environment, r.Name, r.Repository, r.Generation, r.Kind, r.Plan, r.Commit).Scan(&id)
+	err = tx.QueryRow(ctx, sqlInsertRun, r.Application, r.Environment, r.Name, r.Repository, r.Generation, r.Kind, r.Plan, r.Commit, r.Paths).Scan(&id)
 	if err != nil {
 		return 0, nil, fmt.Errorf("store run: %w", err)
 	}
@@ -168,7 +156,7 @@ func (s *Store) begin(ctx context.Context, db postgres.Querier, id, token int64)
 // fence fails when another worker has the run. Within a transaction it also keeps others from taking it.
 func (s *Store) fence(ctx context.Context, db postgres.Querier, r Run) error {
 	var one int
-	err := db.QueryRow(ctx, sqlFence, r.ID, r.Token).Scan(&one)
+	err := db.QueryRow(ctx, sqlFence, r.ID, r.Token, r.State).Scan(&one)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("run %d: %w", r.ID, queue.ErrLeaseLost)
 	}
@@ -184,7 +172,8 @@ func (s *Store) end(ctx context.Context, tx pgx.Tx, id int64, state State, cause
 	if len(list) == 0 {
 		return s.Run(ctx, tx, id) // ended before: twice is nothing
 	}
-	return list[0], nil
+	_, err = tx.Exec(ctx, sqlEndSteps, id)
+	return list[0], fault.While("end steps", err)
 }
 
 func oneRun(rows pgx.Rows, err error) (Run, error) {

@@ -1,7 +1,9 @@
 package apply
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 
 	"github.com/innominatus/reconciler/pkg/platform"
 )
@@ -30,6 +32,22 @@ type Delivery struct {
 	Alive func(ctx context.Context) error
 	// Log tells people what happens.
 	Log func(format string, args ...any)
+}
+
+// list says what is written and removed, for people.
+func (d Delivery) list() []byte {
+	var b bytes.Buffer
+	for _, f := range d.Write {
+		short := digest(f.Content)[:12]
+		if f.Secret {
+			short = "(secret)    " // a digest would let short values be guessed
+		}
+		fmt.Fprintf(&b, "%s  %s\n", short, f.Path)
+	}
+	for _, path := range d.Remove {
+		fmt.Fprintf(&b, "removed       %s\n", path)
+	}
+	return b.Bytes()
 }
 
 // File is a manifest.

@@ -21,6 +21,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/platform/golden"
 	"github.com/innominatus/reconciler/pkg/queue"
 	"github.com/innominatus/reconciler/pkg/score"
 	"github.com/innominatus/reconciler/pkg/secret"
@@ -138,6 +139,7 @@ func newWorld(t testing.TB, provisioners ...string) *world {
 		},
 		Tracer: noop.NewTracerProvider().Tracer(""), Log: zerolog.Nop(),
 	}
+	w.runner.Retry = golden.Retry{Attempts: 3, Wait: 10 * time.Millisecond, Limit: 20 * time.Millisecond}
 	w.runner.Collectors()
 	h := w.runner.Handler()
 	h.BackoffBase, h.BackoffCap, h.MaxAttempts = 10*time.Millisecond, 20*time.Millisecond, 3

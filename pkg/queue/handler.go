@@ -113,8 +113,8 @@ func (q *Queue) judge(h Handler, job *Job, err, why error) verdict {
 	if f, ok := fault.As(err); ok {
 		v.code = string(f.Code)
 	}
-	switch fault.ClassOf(err) {
-	case fault.Permanent, fault.Refused:
+	switch class := fault.ClassOf(err); {
+	case class == fault.Permanent, class == fault.Refused, isBuried(err):
 		v.final, v.outcome = Dead, "dead"
 	default:
 		v.delay = h.backoff(job.Attempt, err)

@@ -355,6 +355,8 @@ func (r *Reconciler) release(ctx context.Context, tx pgx.Tx, a planner.Applicati
 	}
 	if f.gone {
 		run.Kind = apply.Remove
+	} else if run.Paths, err = r.paths(ctx, tx, a.Environment); err != nil {
+		return err
 	}
 	id, replaced, err := r.Runs.Schedule(ctx, tx, r.Queue, run)
 	if err != nil {
@@ -369,6 +371,19 @@ func (r *Reconciler) release(ctx context.Context, tx pgx.Tx, a planner.Applicati
 		}
 	}
 	return nil
+}
+
+// paths are the golden paths that deployments of an environment go through, nil for none.
+func (r *Reconciler) paths(ctx context.Context, tx pgx.Tx, environment string) (*apply.Paths, error) {
+	p, err := r.Platform.Current(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	e, err := p.Environment(environment)
+	if err != nil || e.Path == "" {
+		return nil, err
+	}
+	return &apply.Paths{Name: e.Path, Texts: p.PathTexts()}, nil
 }
 
 func outcome(v *view, f *finding) status.Outcome {

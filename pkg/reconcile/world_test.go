@@ -29,6 +29,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/gitwatch"
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/platform/golden"
 	"github.com/innominatus/reconciler/pkg/queue"
 	"github.com/innominatus/reconciler/pkg/secret"
 	"github.com/innominatus/reconciler/pkg/status"
@@ -133,6 +134,7 @@ func (w *world) newReplica(pool *pgxpool.Pool) replica {
 		h.BackoffBase, h.BackoffCap = 10*time.Millisecond, 50*time.Millisecond
 		q.Handle(kind, h)
 	}
+	r.Runner.Retry = golden.Retry{Attempts: 11, Wait: 10 * time.Millisecond, Limit: 50 * time.Millisecond}
 	runHandler := r.Runner.Handler()
 	runHandler.BackoffBase, runHandler.BackoffCap = 10*time.Millisecond, 50*time.Millisecond
 	q.Handle(apply.JobKind, runHandler)

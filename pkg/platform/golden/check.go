@@ -154,7 +154,7 @@ func (p *Path) before(s *Step) (list []string) {
 		todo = todo[1:]
 		if !slices.Contains(list, id) {
 			list = append(list, id)
-			todo = append(todo, p.step(id).Needs...)
+			todo = append(todo, p.Step(id).Needs...)
 		}
 	}
 	return list
@@ -164,7 +164,7 @@ func (p *Path) before(s *Step) (list []string) {
 func (c *check) visible(s *Step) names {
 	out := names{}
 	for _, id := range c.path.before(s) {
-		out = out.with(c.outputs(c.path.step(id)))
+		out = out.with(c.outputs(c.path.Step(id)))
 	}
 	return out
 }

@@ -169,8 +169,8 @@ var DefaultRetry = Retry{Attempts: 3, Wait: time.Second, Limit: time.Minute}
 // IsRelease says that the step brings the release into its target.
 func (s *Step) IsRelease() bool { return s.Uses == Release }
 
-// step returns the step of an id, or nil.
-func (p *Path) step(id string) *Step {
+// Step returns the step of an id, or nil.
+func (p *Path) Step(id string) *Step {
 	for _, s := range p.Steps {
 		if s.ID == id {
 			return s

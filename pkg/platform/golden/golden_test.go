@@ -77,22 +77,22 @@ func TestReadsAGoldenPathWithAllThatItHas(t *testing.T) {
 	}
 	p := set["careful"]
 	values := Values{"application": "shop", "environment": "staging", "plan.delete": int64(0)}
-	if skip, err := p.step("ask").Skips(values); !skip || err != nil {
+	if skip, err := p.Step("ask").Skips(values); !skip || err != nil {
 		t.Errorf("skips %v, %v", skip, err)
 	}
 	for id, given := range map[string][]map[string]any{"ask": nil, "release": {{"writes": float64(3)}}} {
-		more, err := set.Done(p.step(id), given...)
+		more, err := set.Done(p.Step(id), given...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		values = values.With("", more)
 	}
-	params, err := p.step("look").Parameters(set["smoke"], values)
+	params, err := p.Step("look").Parameters(set["smoke"], values)
 	if diff := cmp.Diff(map[string]any{"urls": []any{"http://a/shop", "http://b"}, "tries": int64(2)}, params); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
 	inner := Values{}.With("params.", params)
-	ask := set["smoke"].step("ask")
+	ask := set["smoke"].Step("ask")
 	items, err := ask.Items(inner)
 	if err != nil || len(items) != 2 {
 		t.Fatalf("items %v, %v", items, err)
@@ -118,10 +118,10 @@ func TestReadsAGoldenPathWithAllThatItHas(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"answers": []any{"x", "x"}}, outputs); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
-	if more, err = set.Done(p.step("look"), outputs); err != nil {
+	if more, err = set.Done(p.Step("look"), outputs); err != nil {
 		t.Fatal(err)
 	}
-	tell := p.step("tell")
+	tell := p.Step("tell")
 	items, err = tell.Items(values.With("", more))
 	if err != nil || len(items) != 2 {
 		t.Fatalf("items %v, %v", items, err)

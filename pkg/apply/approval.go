@@ -1,0 +1,219 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/platform/golden"
+	"github.com/innominatus/reconciler/pkg/postgres"
+)
+
+// Approval is what a person said to a step that asks.
+type Approval struct {
+	Step     string    `json:"step"`
+	Who      string    `json:"who"`
+	Approved bool      `json:"approved"`
+	Reason   string    `json:"reason,omitempty"`
+	At       time.Time `json:"at"`
+}
+
+const (
+	sqlApprovals = `SELECT step, who, approved, reason, at FROM approvals WHERE run = $1 ORDER BY at`
+	// Who says something again says it anew.
+	sqlApprove = `INSERT INTO approvals (run, step, who, approved, reason) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (run, step, who) DO UPDATE SET approved = $4, reason = $5, at = now()`
+)
+
+// Approvals returns what people said to a run, the first first.
+func (s *Store) Approvals(ctx context.Context, db postgres.Querier, run int64) ([]Approval, error) {
+	list, err := postgres.Collect[Approval](db.Query(ctx, sqlApprovals, run))
+	return list, fault.While("read approvals", err)
+}
+
+// approve is what an approval step does: it counts what people said, and is put off until enough agree.
+func (e *engine) approve(ctx context.Context, n *node) (result, error) {
+	a, now := n.step.Approval, e.now()
+	if n.row.AskedAt == nil {
+		n.row.AskedAt = &now
+	}
+	all, err := e.Runs.Approvals(ctx, e.Pool, e.run.ID)
+	if err != nil {
+		return result{}, err
+	}
+	by := []any{}
+	for _, said := range all {
+		switch {
+		case said.Step != n.Name:
+		case !said.Approved:
+			return result{}, fault.New(fault.ApprovalDenied, "%s rejected step %s%s", said.Who, n.Name, because(said.Reason))
+		default:
+			by = append(by, said.Who)
+		}
+	}
+	if len(by) >= a.Count {
+		return result{detail: fmt.Sprintf("approved by %s", people(by)), outputs: map[string]any{"by": by}}, nil
+	}
+	until := n.row.AskedAt.Add(a.Within)
+	if !now.Before(until) {
+		return result{}, fault.New(fault.ApprovalExpired, "%d of %d approved step %s within %s", len(by), a.Count, n.Name, a.Within)
+	}
+	question, err := a.Question(n.values)
+	if err != nil {
+		return result{}, err
+	}
+	return result{detail: question, park: &parking{until: until, why: asks(a, question, len(by), until)}}, nil
+}
+
+// asks says what people are asked.
+func asks(a *golden.Approval, question string, have int, until time.Time) string {
+	from := ""
+	if len(a.From) > 0 {
+		from = " by " + strings.Join(a.From, ", ")
+	}
+	if question != "" {
+		question = " " + question
+	}
+	return fmt.Sprintf("%d of %d approvals%s until %s.%s", have, a.Count, from, until.UTC().Format("2006-01-02 15:04 UTC"), question)
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}
+
+func people(list []any) string {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = fmt.Sprint(v)
+	}
+	return strings.Join(texts, ", ")
+}
+
+// Decide notes what a person says to a step of a run that asks, and wakes the run.
+func (r *Runner) Decide(ctx context.Context, id int64, said Approval) error {
+	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
+		run, err := r.Runs.Run(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		asked, step, err := r.asked(ctx, tx, run, said.Step)
+		if err != nil {
+			return err
+		}
+		if len(asked.From) > 0 && !slices.Contains(asked.From, said.Who) {
+			return fault.New(fault.ApprovalNotYours, "step %s of run %d asks %s, not %s", step, id, strings.Join(asked.From, ", "), said.Who)
+		}
+		if _, err := tx.Exec(ctx, sqlApprove, id, step, said.Who, said.Approved, r.Redactor.Redact(said.Reason)); err != nil {
+			return fmt.Errorf("note what %s said: %w", said.Who, err)
+		}
+		return r.wake(ctx, tx, run)
+	})
+}
+
+// asked returns the approval that a run waits for: of a step, or the only one if step is "".
+func (r *Runner) asked(ctx context.Context, tx pgx.Tx, run Run, step string) (*golden.Approval, string, error) {
+	var names []string
+	if run.State == Running && run.Paths != nil {
+		rows, err := r.Runs.Steps(ctx, tx, run.ID)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, row := range rows {
+			// One that is being looked at right now is asked, too.
+			if row.AskedAt != nil && !row.State.Final() && (step == "" || row.Name == step) {
+				names = append(names, row.Name)
+			}
+		}
+	}
+	if len(names) != 1 {
+		f := fault.New(fault.ApprovalUnknown, "run %d waits for no approval of %s", run.ID, orAny(step))
+		if len(names) > 1 {
+			f = fault.New(fault.ApprovalUnknown, "run %d waits for several approvals", run.ID).Do("Name one of %s.", strings.Join(names, ", "))
+		}
+		return nil, "", f
+	}
+	set, faults := platform.LoadPaths(run.Paths.Texts)
+	if faults.Err() != nil {
+		return nil, "", faults.Err()
+	}
+	a := approvalOf(set, set[run.Paths.Name], names[0])
+	if a == nil {
+		return nil, "", fault.New(fault.ApprovalUnknown, "run %d has no approval %s", run.ID, names[0])
+	}
+	return a, names[0], nil
+}
+
+// approvalOf finds the approval of a step by its whole name: "ask", "look[2]/ask".
+func approvalOf(set golden.Set, p *golden.Path, name string) *golden.Approval {
+	id, below, deeper := strings.Cut(name, "/")
+	if p == nil {
+		return nil
+	}
+	id, _, _ = strings.Cut(id, "[")
+	s := p.Step(id)
+	switch {
+	case s == nil:
+		return nil
+	case deeper:
+		return approvalOf(set, set[s.Uses], below)
+	default:
+		return s.Approval
+	}
+}
+
+func orAny(step string) string {
+	if step == "" {
+		return "any step"
+	}
+	return "step " + step
+}
+
+// Pause keeps new steps of a run from beginning until [Runner.Resume]; those at work come to their end. A newer release
+// replaces a paused run as any other.
+func (r *Runner) Pause(ctx context.Context, id int64, by string) error {
+	return r.change(ctx, id, func(tx pgx.Tx, run Run) error {
+		if _, err := tx.Exec(ctx, sqlPause, id, by); err != nil {
+			return fmt.Errorf("pause run %d: %w", id, err)
+		}
+		return r.wake(ctx, tx, run)
+	})
+}
+
+// Resume lets a paused run go on.
+func (r *Runner) Resume(ctx context.Context, id int64) error {
+	return r.change(ctx, id, func(tx pgx.Tx, run Run) error {
+		if _, err := tx.Exec(ctx, sqlResume, id); err != nil {
+			return fmt.Errorf("resume run %d: %w", id, err)
+		}
+		return r.wake(ctx, tx, run)
+	})
+}
+
+// change runs f on a run that has not ended.
+func (r *Runner) change(ctx context.Context, id int64, f func(pgx.Tx, Run) error) error {
+	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
+		run, err := r.Runs.Run(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if run.State.Final() {
+			return fault.New(fault.JobFinished, "run %d has ended", id)
+		}
+		return f(tx, run)
+	})
+}
+
+// wake has a run that was put off looked at now.
+func (r *Runner) wake(ctx context.Context, tx pgx.Tx, run Run) error {
+	_, err := r.Queue.Hasten(ctx, tx, JobKind, jobKey(run.Application))
+	return fault.While("wake the run", err)
+}

@@ -1,0 +1,139 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/innominatus/reconciler/pkg/apply/graph"
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/platform/golden"
+	"github.com/innominatus/reconciler/pkg/queue"
+)
+
+const (
+	// releaseTimeout bounds an attempt of a release's step.
+	releaseTimeout = 15 * time.Minute
+	// checkpointTimeout bounds writing down how a step ended.
+	checkpointTimeout = 10 * time.Second
+)
+
+// releaseRetry is how often a step of a release is tried: the waits add up to about 5 minutes (1, 2, 4, 8, 16, 32 and then
+// 60 s), longer than a restart of what it delivers to.
+var releaseRetry = golden.Retry{Attempts: 11, Wait: time.Second, Limit: time.Minute}
+
+// attempt does a step once.
+func (e *engine) attempt(ctx context.Context, n *node) (result, error) {
+	ctx, span := e.Tracer.Start(ctx, "step "+n.Name)
+	defer span.End()
+	limit := releaseTimeout
+	if n.step != nil {
+		limit = n.step.Timeout
+	}
+	timed, cancel := context.WithTimeoutCause(ctx, limit, errStepTimeout)
+	defer cancel()
+	r, err := n.do(timed, n)
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(timed), errStepTimeout) {
+		err = fault.New(fault.StepTimedOut, "step %s took longer than %s: %w", n.Name, limit, err)
+	}
+	if err != nil {
+		span.RecordError(err)
+	}
+	return r, err
+}
+
+var errStepTimeout = errors.New("the step's time is over")
+
+// retry is how often a step is tried.
+func (e *engine) retry(n *node) golden.Retry {
+	switch {
+	case n.step == nil && e.Retry.Attempts > 0:
+		return e.Retry
+	case n.step == nil:
+		return releaseRetry
+	case n.step.Retry != nil:
+		return *n.step.Retry
+	case n.step.HTTP != nil:
+		return golden.DefaultRetry
+	default:
+		return golden.Retry{Attempts: 1}
+	}
+}
+
+// finish writes down how a step's attempt ended.
+func (e *engine) finish(ctx context.Context, end ended) error {
+	n := end.node
+	n.row.Detail = e.Redactor.Redact(end.detail)
+	var err error
+	switch {
+	case errors.Is(end.err, queue.ErrLeaseLost):
+		return end.err
+	case ctx.Err() != nil:
+		return context.Cause(ctx) // it did not fail: it was stopped
+	case end.err != nil:
+		err = e.failed(ctx, n, end.err)
+	case end.park != nil:
+		n.Until, n.row.Until, n.row.Waits = end.park.until, &end.park.until, end.park.why
+		err = e.tree.graph.Set(n.Node, graph.Parked)
+	default:
+		n.outputs, n.row.Fault, n.row.Until = end.result.outputs, nil, nil
+		err = e.tree.graph.Set(n.Node, graph.Succeeded)
+	}
+	if err != nil {
+		return err
+	}
+	// What was done is done, even if the process is asked to stop right now.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkpointTimeout)
+	defer cancel()
+	return e.save(ctx, n)
+}
+
+// failed decides whether a step that failed is tried again.
+func (e *engine) failed(ctx context.Context, n *node, failure error) error {
+	why, retry := fault.Of(failure)[0], e.retry(n)
+	e.log(ctx, n.Name, "attempt %d failed: %v", n.row.Attempt, why)
+	e.note(ctx, why)
+	class := fault.ClassOf(failure)
+	if n.row.Attempt >= retry.Attempts || class == fault.Permanent || class == fault.Refused {
+		return e.fail(n, failure)
+	}
+	n.Until = e.now().Add(max(delay(retry, n.row.Attempt), why.After))
+	n.row.Until, n.row.Fault = &n.Until, e.redacted(why)
+	n.row.failed(n.row.Fault)
+	return e.tree.graph.Set(n.Node, graph.Parked)
+}
+
+// delay is the wait after an attempt: doubled from one to the next, and varied by half.
+func delay(r golden.Retry, attempt int) (wait time.Duration) {
+	b := backoff.NewExponentialBackOff(backoff.WithInitialInterval(r.Wait), backoff.WithMaxInterval(r.Limit), backoff.WithMultiplier(2),
+		backoff.WithRandomizationFactor(0.5), backoff.WithMaxElapsedTime(0))
+	for range attempt {
+		wait = b.NextBackOff()
+	}
+	return wait
+}
+
+// fail ends a step for good.
+func (e *engine) fail(n *node, failure error) error {
+	n.row.Fault = e.redacted(fault.Of(failure)[0])
+	n.row.failed(n.row.Fault)
+	return e.tree.graph.Set(n.Node, graph.Failed)
+}
+
+// parking puts a step off.
+type parking struct {
+	until time.Time
+	// why is shown; "" if only time has to pass.
+	why string
+}
+
+// wait is what a wait step does: it is put off once.
+func (e *engine) wait(_ context.Context, n *node) (result, error) {
+	if n.row.Until != nil {
+		return result{detail: fmt.Sprintf("waited %s", n.step.Wait)}, nil
+	}
+	return result{park: &parking{until: e.now().Add(n.step.Wait)}}, nil
+}

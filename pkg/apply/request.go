@@ -1,0 +1,122 @@
+package apply
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/platform/golden"
+)
+
+// answerLimit is how much of an answer is read, in bytes: outputs are kept in the database.
+const answerLimit = 1 << 20
+
+// request is what an http step does.
+func (e *engine) request(ctx context.Context, n *node) (result, error) {
+	answer, err := e.send(ctx, n.step.HTTP, n.values, n.Name, "do")
+	if err != nil {
+		return result{}, err
+	}
+	outputs, err := n.step.Results(n.values, answer)
+	return result{detail: fmt.Sprintf("%s answered %d", n.step.HTTP.Method, answer.Status), outputs: outputs}, err
+}
+
+// send sends a request once and returns an answer that is as expected. act is part of the idempotency key: what a step does
+// and what undoes it are two effects.
+func (e *execution) send(ctx context.Context, h *golden.HTTP, values golden.Values, step, act string) (golden.Response, error) {
+	var answer golden.Response
+	r, err := h.Request(values)
+	if err != nil {
+		return answer, err
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, bytes.NewReader(r.Body))
+	if err != nil {
+		return answer, fault.New(fault.PathValue, "request: %w", err)
+	}
+	if r.Body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Header.Set("User-Agent", "reconciler")
+	req.Header.Set("Idempotency-Key", idempotencyKey(e.run, step, act))
+	for name, value := range r.Headers {
+		req.Header.Set(name, value)
+	}
+	if err := e.Runs.fence(ctx, e.Pool, e.run); err != nil {
+		return answer, err
+	}
+	e.log(ctx, step, "%s %s", r.Method, r.URL)
+	resp, err := e.client().Do(req)
+	if err != nil {
+		return answer, fault.New(fault.RequestFailed, "%s %s: %w", r.Method, r.URL, err)
+	}
+	defer resp.Body.Close()
+	if answer, err = read(resp); err != nil {
+		return answer, fault.New(fault.RequestFailed, "%s %s: %w", r.Method, r.URL, err)
+	}
+	e.log(ctx, step, "answer %d", answer.Status)
+	e.keepAnswer(ctx, step, act, answer)
+	return answer, e.judge(h, values, r, answer, resp.Header.Get("Retry-After"))
+}
+
+// judge says whether an answer is as expected. One that asks to come back later is tried again, and so is one that says
+// that the server failed; any other is final.
+func (e *execution) judge(h *golden.HTTP, values golden.Values, r golden.Request, answer golden.Response, after string) error {
+	ok, err := h.Accepts(values, answer)
+	if err != nil || ok {
+		return err
+	}
+	code := fault.RequestRefused
+	if answer.Status >= 500 || answer.Status == http.StatusTooManyRequests || answer.Status == http.StatusRequestTimeout || answer.Status < 300 {
+		code = fault.RequestFailed // what is not yet as expected may become so
+	}
+	f := fault.New(code, "%s %s answered %d", r.Method, r.URL, answer.Status)
+	if h.Expect != "" {
+		f = fault.New(code, "%s %s answered %d, and `%s` is not true of it", r.Method, r.URL, answer.Status, h.Expect)
+	}
+	if seconds, err := strconv.Atoi(after); err == nil && seconds > 0 {
+		f.RetryAfter(min(time.Duration(seconds)*time.Second, time.Hour))
+	}
+	return f
+}
+
+// read reads an answer: JSON as what it says, anything else as text.
+func read(resp *http.Response) (golden.Response, error) {
+	answer := golden.Response{Status: resp.StatusCode, Headers: map[string]string{}}
+	for name := range resp.Header {
+		answer.Headers[strings.ToLower(name)] = resp.Header.Get(name)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, answerLimit+1))
+	switch {
+	case err != nil:
+		return answer, err
+	case len(body) > answerLimit:
+		return answer, fmt.Errorf("the answer has more than %d bytes", answerLimit)
+	}
+	if json.Unmarshal(body, &answer.Body) != nil {
+		answer.Body = strings.ToValidUTF8(string(body), "�")
+	}
+	return answer, nil
+}
+
+// idempotencyKey names an effect: all attempts have the same, and no other effect has it.
+func idempotencyKey(run Run, step, act string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s %d %d %s", run.ID, run.CreatedAt.UTC().Format(time.RFC3339Nano), run.Application, run.Generation, step+" "+act))
+	return hex.EncodeToString(sum[:16])
+}
+
+// client sends what golden paths ask for. What a server redirects to was not what the platform team wrote.
+func (r *Runner) client() *http.Client {
+	if r.Client != nil {
+		return r.Client
+	}
+	return &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
