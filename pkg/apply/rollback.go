@@ -39,26 +39,34 @@ func (r *Runner) onEnd(ctx context.Context, tx pgx.Tx, job *queue.Job, cause err
 	r.metrics.count(run)
 	r.Log.Info().Str("environment", run.Environment).Str("application", run.Name).Int64("generation", run.Generation).
 		Int64("run", run.ID).Str("state", string(state)).Msg("run ended")
-	switch run.State {
-	case Failed:
-		err = r.recover(ctx, tx, run, why)
-	case Cancelled:
-		err = r.holdBack(ctx, tx, run)
-	case Queued, Running, Succeeded, Superseded:
-	}
-	if err != nil {
+	if err := r.answer(ctx, tx, run, why); err != nil {
 		return err
 	}
 	return r.Changed(ctx, tx, run)
 }
 
-// recover answers a run that failed for good: the last good release is applied again, and the failed one is held back
-// so that nothing tries it again by itself. A newer commit is not held back.
-func (r *Runner) recover(ctx context.Context, tx pgx.Tx, run Run, why *fault.Fault) error {
+// answer does what follows from a run that failed for good or was cancelled, unless something newer takes care of itself:
+// what its steps did is undone first.
+func (r *Runner) answer(ctx context.Context, tx pgx.Tx, run Run, why *fault.Fault) error {
+	if run.State != Failed && run.State != Cancelled {
+		return nil
+	}
 	a, err := r.Planner.Lock(ctx, tx, run.Application)
 	if err != nil || a.Generation > run.Generation {
-		return err // what is newer takes care of itself
+		return err
 	}
+	if err := r.scheduleUndo(ctx, tx, run); err != nil {
+		return err
+	}
+	if run.State == Cancelled {
+		return r.holdBack(ctx, tx, a, run)
+	}
+	return r.recover(ctx, tx, a, run, why)
+}
+
+// recover answers a run that failed for good: the last good release is applied again, and the failed one is held back
+// so that nothing tries it again by itself. A newer commit is not held back.
+func (r *Runner) recover(ctx context.Context, tx pgx.Tx, a planner.Application, run Run, why *fault.Fault) error {
 	digest, err := r.Planner.Digest(ctx, tx, a.ID, run.Generation)
 	if err != nil {
 		return err
@@ -85,10 +93,9 @@ func (r *Runner) recover(ctx context.Context, tx pgx.Tx, run Run, why *fault.Fau
 }
 
 // holdBack keeps a release that a person cancelled from being tried again by itself.
-func (r *Runner) holdBack(ctx context.Context, tx pgx.Tx, run Run) error {
-	a, err := r.Planner.Lock(ctx, tx, run.Application)
-	if err != nil || a.Generation > run.Generation || a.Hold != nil && a.Hold.Digest == "" {
-		return err
+func (r *Runner) holdBack(ctx context.Context, tx pgx.Tx, a planner.Application, run Run) error {
+	if a.Hold != nil && a.Hold.Digest == "" {
+		return nil
 	}
 	digest, err := r.Planner.Digest(ctx, tx, a.ID, run.Generation)
 	if err != nil {

@@ -91,6 +91,9 @@ type world struct {
 	platform *platform.Platform
 	target   *shelf
 
+	// paths are given to runs that are scheduled.
+	paths *Paths
+
 	mu   sync.Mutex
 	told []string
 }
@@ -144,6 +147,9 @@ func newWorld(t testing.TB, provisioners ...string) *world {
 	h := w.runner.Handler()
 	h.BackoffBase, h.BackoffCap, h.MaxAttempts = 10*time.Millisecond, 20*time.Millisecond, 3
 	w.queue.Handle(JobKind, h)
+	undo := w.runner.UndoHandler()
+	undo.BackoffBase, undo.BackoffCap = 10*time.Millisecond, 20*time.Millisecond
+	w.queue.Handle(UndoKind, undo)
 	return w
 }
 
@@ -206,13 +212,20 @@ func (w *world) app(name string) (a planner.Application) {
 func (w *world) schedule(a planner.Application, r *planner.Release) (run Run) {
 	w.Helper()
 	w.tx(func(tx pgx.Tx) error {
-		run = Run{Application: a.ID, Environment: "production", Name: a.Name, Repository: a.Repository, Kind: Deploy, Plan: "p", Commit: "c"}
+		run = Run{Application: a.ID, Environment: "production", Name: a.Name, Repository: a.Repository, Kind: Deploy, Plan: "p", Commit: "c", Paths: w.paths}
 		if r == nil {
 			run.Kind = Remove
 		} else {
 			run.Name = r.Workload
 		}
 		var err error
+		if w.paths != nil {
+			p := planner.NewPlan(a.Name, "production", "test", planner.Base{}, r)
+			if err = w.plans.StorePlan(w.Context(), tx, p, a.Repository, "c", 0); err != nil {
+				return err
+			}
+			run.Plan = p.ID
+		}
 		if run.Generation, err = w.plans.NextRelease(w.Context(), tx, planner.Record{Application: a.ID, Plan: "p", Commit: "c", Cause: "commit"}, r); err != nil {
 			return err
 		}

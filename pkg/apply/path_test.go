@@ -1,0 +1,540 @@
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/innominatus/reconciler/pkg/apply/graph"
+	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/queue"
+)
+
+// office is a server that golden paths ask. Its answers are JSON with the number of the request.
+type office struct {
+	*httptest.Server
+	mu sync.Mutex
+	// asked are "METHOD PATH" in their order, keys the idempotency keys of each.
+	asked []string
+	keys  map[string][]string
+	// answer, if set, decides an answer; 0 means 200.
+	answer       func(r *http.Request, n int) int
+	atOnce, most int
+}
+
+func newOffice(t testing.TB) *office {
+	o := &office{keys: map[string][]string{}}
+	o.Server = httptest.NewServer(o)
+	t.Cleanup(o.Close)
+	return o
+}
+
+func (o *office) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	o.mu.Lock()
+	what := r.Method + " " + r.URL.RequestURI()
+	o.asked = append(o.asked, what)
+	o.keys[what] = append(o.keys[what], r.Header.Get("Idempotency-Key"))
+	n, answer := len(o.keys[what]), o.answer
+	o.atOnce++
+	o.most = max(o.most, o.atOnce)
+	o.mu.Unlock()
+	status := http.StatusOK
+	if answer != nil {
+		if s := answer(r, n); s != 0 {
+			status = s
+		}
+	}
+	o.mu.Lock()
+	o.atOnce--
+	o.mu.Unlock()
+	rw.Header().Set("Content-Type", "application/json")
+	rw.WriteHeader(status)
+	_ = json.NewEncoder(rw).Encode(map[string]any{"n": n, "path": r.URL.Path})
+}
+
+func (o *office) said() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.asked)
+}
+
+func (o *office) on(answer func(r *http.Request, n int) int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.answer = answer
+}
+
+// along makes the run of a release follow golden paths; the first is the one of the environment.
+func (w *world) along(a planner.Application, r *planner.Release, texts ...string) Run {
+	w.Helper()
+	paths := Paths{Texts: map[string]string{}}
+	for _, text := range texts {
+		name, rest, _ := strings.Cut(strings.TrimPrefix(text, "\n"), "\n")
+		if paths.Name == "" {
+			paths.Name = name
+		}
+		paths.Texts[name] = rest
+	}
+	if _, faults := platform.LoadPaths(paths.Texts); faults.Err() != nil {
+		w.Fatal(faults)
+	}
+	w.paths = &paths
+	defer func() { w.paths = nil }()
+	return w.schedule(a, r)
+}
+
+// states are the steps of a run as "NAME STATE".
+func (w *world) states(run Run) (list []string) {
+	w.Helper()
+	steps, err := w.runner.Runs.Steps(w.Context(), w.pool, run.ID)
+	if err != nil {
+		w.Fatal(err)
+	}
+	for _, s := range steps {
+		list = append(list, fmt.Sprintf("%s %s", s.Name, s.State))
+	}
+	return list
+}
+
+func TestARunFollowsItsGoldenPath(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), newOffice(t)
+	run := w.along(w.app("shop"), w.build("shop", image("shop:1")), fmt.Sprintf(`
+main
+steps:
+  - {id: never, when: plan.delete > 100, http: {url: "%[1]s/never"}}
+  - {id: before, needs: [never], http: {url: "%[1]s/before/${application}", body: {by: "${environment}"}, method: POST}, outputs: {n: {type: integer, value: response.body.n}}}
+  - {id: release, needs: [before], uses: release}
+  - {id: look, needs: [release], uses: smoke, with: {sites: [eu, us], base: "${steps.before.n + 1}"}}
+  - {id: tell, needs: [look], http: {url: "%[1]s/tell?sites=${steps.look.seen.join('-')}&writes=${steps.release.writes}"}}
+`, o.URL), fmt.Sprintf(`
+smoke
+params: {sites: {type: array}, base: {type: integer}}
+steps:
+  - id: ask
+    for_each: params.sites
+    http: {url: "%[1]s/site/${each.value}?n=${each.key + params.base}"}
+    outputs: {path: {type: string, value: response.body.path}}
+outputs: {seen: {type: array, value: steps.ask.path}}
+`, o.URL))
+	w.work()
+	if run = w.ended(run); run.State != Succeeded || run.Writes != 1 {
+		t.Fatalf("the run is %+v", run)
+	}
+	got := o.said()
+	slices.Sort(got[1:3]) // side by side
+	want := []string{"POST /before/shop", "GET /site/eu?n=2", "GET /site/us?n=3", "GET /tell?sites=%2Fsite%2Feu-%2Fsite%2Fus&writes=1"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	wantStates := []string{
+		"never skipped", "before succeeded", "release succeeded", "look succeeded", "tell succeeded",
+		"release/deliver succeeded", "release/retire succeeded", "look/ask succeeded", "look/ask[0] succeeded", "look/ask[1] succeeded",
+	}
+	if diff := cmp.Diff(wantStates, w.states(run)); diff != "" {
+		t.Error(diff)
+	}
+	left, err := w.runner.Runs.Artefacts(t.Context(), w.pool, run.ID)
+	if err != nil || len(left) != 5 {
+		t.Errorf("artefacts %+v, %v", left, err)
+	}
+	_, content, err := w.runner.Runs.Artefact(t.Context(), w.pool, run.ID, "look/ask[1]", "do.json")
+	if err != nil || !strings.Contains(string(content), "/site/us") {
+		t.Errorf("artefact %s, %v", content, err)
+	}
+}
+
+func TestARequestIsTriedAgainWithTheSameKeyAndGivenUpByItsAnswer(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), newOffice(t)
+	path := fmt.Sprintf(`
+main
+steps:
+  - {id: ask, retry: {attempts: 3, wait: 10ms, limit: 20ms}, http: {url: "%s/ask", expect: response.status == 200}}
+  - {id: release, needs: [ask], uses: release}
+`, o.URL)
+	o.on(func(_ *http.Request, n int) int { return map[int]int{1: 503, 2: 202}[n] })
+	a := w.app("shop")
+	run := w.along(a, w.build("shop", image("shop:1")), path)
+	w.work()
+	if run = w.ended(run); run.State != Succeeded {
+		t.Fatalf("the run is %+v", run)
+	}
+	keys := o.keys["GET /ask"]
+	if len(keys) != 3 || keys[0] == "" || keys[0] != keys[1] || keys[1] != keys[2] {
+		t.Errorf("keys %v", keys)
+	}
+	steps, _ := w.runner.Runs.Steps(t.Context(), w.pool, run.ID)
+	if f := steps[0].Failures; len(f) != 2 || f[0].Code != string(fault.RequestFailed) || f[1].Attempt != 2 {
+		t.Errorf("failures %+v", f)
+	}
+	o.on(func(*http.Request, int) int { return 404 })
+	if run = w.ended(w.along(a, w.build("shop", image("shop:2")), path)); run.State != Failed || run.Fault.Code != fault.RequestRefused {
+		t.Errorf("the run is %s: %v", run.State, run.Fault)
+	}
+	if got := len(o.keys["GET /ask"]); got != 4 || o.keys["GET /ask"][3] == keys[0] {
+		t.Errorf("a refused request was sent %d times", got-3)
+	}
+	if diff := cmp.Diff([]string{"ask failed", "release cancelled"}, w.states(run)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAnApprovalHoldsNoWorkerAndTakesThoseWhoAreAsked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	path := `
+main
+steps:
+  - {id: ask, approval: {from: [ann, bob, eve], count: 2, text: "Deploy ${application} to ${environment}?"}}
+  - {id: release, needs: [ask], uses: release}
+`
+	a := w.app("shop")
+	run := w.along(a, w.build("shop", image("shop:1")), path)
+	w.work()
+	waits := func(text string) {
+		t.Helper()
+		w.until(text, func() bool { return strings.Contains(w.run(run.ID).Waits, text) })
+	}
+	waits("ask: 0 of 2 approvals by ann, bob, eve until ")
+	if !strings.HasSuffix(w.run(run.ID).Waits, "Deploy shop to production?") {
+		t.Errorf("it waits for %q", w.run(run.ID).Waits)
+	}
+	running, _ := w.queue.List(t.Context(), queue.Filter{States: []queue.State{queue.Running}})
+	w.until("no worker to be held", func() bool {
+		running, _ = w.queue.List(t.Context(), queue.Filter{States: []queue.State{queue.Running}})
+		return len(running) == 0
+	})
+	say := func(step, who string, yes bool) error {
+		return w.runner.Decide(t.Context(), run.ID, Approval{Step: step, Who: who, Approved: yes, Reason: "so be it"})
+	}
+	for what, want := range map[string]fault.Code{"mallory": fault.ApprovalNotYours} {
+		if f, ok := fault.As(say("ask", what, true)); !ok || f.Code != want {
+			t.Errorf("%s: %v", what, f)
+		}
+	}
+	if f, ok := fault.As(say("release", "ann", true)); !ok || f.Code != fault.ApprovalUnknown {
+		t.Errorf("a step that does not ask: %v", f)
+	}
+	for _, who := range []string{"ann", "ann"} { // twice is once
+		if err := say("", who, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waits("1 of 2 approvals")
+	if err := say("ask", "bob", true); err != nil {
+		t.Fatal(err)
+	}
+	if ended := w.ended(run); ended.State != Succeeded || ended.Waits != "" {
+		t.Errorf("the run is %+v", ended)
+	}
+	run = w.along(a, w.build("shop", image("shop:2")), path)
+	waits("0 of 2")
+	if err := say("ask", "eve", false); err != nil {
+		t.Fatal(err)
+	}
+	if ended := w.ended(run); ended.State != Failed || ended.Fault.Code != fault.ApprovalDenied || !strings.Contains(ended.Fault.Message, "eve rejected step ask: so be it") {
+		t.Errorf("the run is %s: %v", ended.State, ended.Fault)
+	}
+	// A newer release does not wait for the answer to an older one.
+	run = w.along(a, w.build("shop", image("shop:3")), path)
+	waits("0 of 2")
+	newer := w.schedule(a, w.build("shop", image("shop:4")))
+	if ended := w.ended(newer); ended.State != Succeeded || w.run(run.ID).State != Superseded {
+		t.Errorf("the newer run is %s, the one that waited %s", ended.State, w.run(run.ID).State)
+	}
+	if diff := cmp.Diff([]string{"ask cancelled", "release cancelled"}, w.states(run)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAnApprovalEndsWithItsTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	run := w.along(w.app("shop"), w.build("shop", image("shop:1")), "main\nsteps: [{id: ask, approval: {within: 1m}}, {id: release, needs: [ask], uses: release}]")
+	w.work()
+	w.until("it to ask", func() bool { return w.run(run.ID).Waits != "" })
+	// An hour passes.
+	if _, err := w.pool.Exec(t.Context(), `UPDATE steps SET asked_at = asked_at - interval '1 hour' WHERE run = $1`, run.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.pool.Exec(t.Context(), `UPDATE jobs SET run_at = now()`); err != nil {
+		t.Fatal(err)
+	}
+	if ended := w.ended(run); ended.State != Failed || ended.Fault.Code != fault.ApprovalExpired {
+		t.Errorf("the run is %s: %v", ended.State, ended.Fault)
+	}
+}
+
+func TestAPausedRunBeginsNothingUntilItIsResumed(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), newOffice(t)
+	began, goOn := make(chan bool), make(chan bool)
+	o.on(func(r *http.Request, _ int) int {
+		if r.URL.Path == "/one" {
+			began <- true
+			<-goOn
+		}
+		return 0
+	})
+	run := w.along(w.app("shop"), w.build("shop", image("shop:1")), fmt.Sprintf(`
+main
+steps:
+  - {id: one, http: {url: "%[1]s/one"}}
+  - {id: two, needs: [one], http: {url: "%[1]s/two"}}
+  - {id: release, needs: [two], uses: release}
+`, o.URL))
+	w.work()
+	<-began
+	if err := w.runner.Pause(t.Context(), run.ID, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	goOn <- true
+	w.until("it to be paused", func() bool { return w.run(run.ID).Waits == "paused by ann" })
+	if diff := cmp.Diff([]string{"one succeeded", "two waiting", "release waiting"}, w.states(run)); diff != "" {
+		t.Error(diff)
+	}
+	if err := w.runner.Resume(t.Context(), run.ID); err != nil {
+		t.Fatal(err)
+	}
+	if ended := w.ended(run); ended.State != Succeeded || ended.PausedBy != nil {
+		t.Errorf("the run is %+v", ended)
+	}
+	for name, act := range map[string]func() error{
+		"pause":  func() error { return w.runner.Pause(t.Context(), run.ID, "ann") },
+		"resume": func() error { return w.runner.Resume(t.Context(), run.ID) },
+	} {
+		if f, ok := fault.As(act()); !ok || f.Code != fault.JobFinished {
+			t.Errorf("%s of an ended run: %v", name, f)
+		}
+	}
+}
+
+const undoable = `
+main
+steps:
+  - {id: first, http: {method: POST, url: "%[1]s/first"}, outputs: {n: {type: integer, value: response.body.n}}, compensate: {http: {method: DELETE, url: "%[1]s/first/${steps.first.n}"}}}
+  - id: each
+    needs: [first]
+    for_each: "['a', 'b']"
+    concurrency: 1
+    http: {method: POST, url: "%[1]s/each/${each.value}"}
+    compensate: {http: {method: DELETE, url: "%[1]s/each/${each.value}"}}
+  - {id: release, needs: [each], uses: release}
+  - {id: last, needs: [release], http: {url: "%[1]s/last"}, compensate: {http: {url: "%[1]s/never"}}}
+`
+
+func TestAFailedRunIsUndoneBackwardsBeforeTheRollback(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), newOffice(t)
+	a := w.app("shop")
+	w.work()
+	w.deployed(a, w.build("shop", image("shop:1")))
+	tries := 0
+	o.on(func(r *http.Request, _ int) int {
+		if r.Method == http.MethodDelete {
+			if got := fmt.Sprint(w.dumpTarget()); !strings.Contains(got, "shop:2") {
+				t.Errorf("%s after the rollback", r.URL.Path)
+			}
+		}
+		if r.URL.Path == "/each/a" && r.Method == http.MethodDelete {
+			if tries++; tries == 1 {
+				return 503
+			}
+		}
+		if r.URL.Path == "/last" {
+			return 400
+		}
+		return 0
+	})
+	run := w.ended(w.along(a, w.build("shop", image("shop:2")), fmt.Sprintf(undoable, o.URL)))
+	if run.State != Failed {
+		t.Fatalf("the run is %+v", run)
+	}
+	w.until("the rollback", func() bool {
+		back, err := w.runner.Runs.RunOf(t.Context(), w.pool, a.ID, run.Generation+1)
+		return err == nil && back.State == Succeeded
+	})
+	want := []string{
+		"POST /first", "POST /each/a", "POST /each/b", "GET /last",
+		"DELETE /each/b", "DELETE /each/a", "DELETE /first/1", "DELETE /each/a",
+	}
+	if diff := cmp.Diff(want, o.said()); diff != "" {
+		t.Error(diff)
+	}
+	if do, undo := o.keys["POST /each/a"][0], o.keys["DELETE /each/a"]; do == undo[0] || undo[0] != undo[1] {
+		t.Errorf("keys %s, %v", do, undo)
+	}
+	steps, _ := w.runner.Runs.Steps(t.Context(), w.pool, run.ID)
+	for _, s := range steps {
+		if done := s.Name == "first" || strings.HasPrefix(s.Name, "each["); done != (s.UndoneAt != nil) || s.UndoFault != nil {
+			t.Errorf("%s: undone %v, %v", s.Name, s.UndoneAt, s.UndoFault)
+		}
+	}
+}
+
+func TestACancelledRunIsUndoneUnlessSomethingNewerIsThere(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), newOffice(t)
+	a := w.app("shop")
+	path := fmt.Sprintf(`
+main
+steps:
+  - {id: first, http: {method: POST, url: "%[1]s/first"}, compensate: {http: {method: DELETE, url: "%[1]s/first"}}}
+  - {id: ask, needs: [first], approval: {}}
+  - {id: release, needs: [ask], uses: release}
+`, o.URL)
+	w.work()
+	run := w.along(a, w.build("shop", image("shop:1")), path)
+	w.until("it to ask", func() bool { return w.run(run.ID).Waits != "" })
+	job, err := w.runner.Runs.JobOf(t.Context(), w.queue, run)
+	if err == nil {
+		err = w.queue.Cancel(t.Context(), job, "enough")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.until("it to be undone", func() bool { return slices.Contains(o.said(), "DELETE /first") })
+	if got := w.run(run.ID).State; got != Cancelled {
+		t.Errorf("the run is %s", got)
+	}
+	run = w.along(a, w.build("shop", image("shop:2")), path)
+	w.until("it to ask", func() bool { return w.run(run.ID).Waits != "" })
+	if newer := w.ended(w.schedule(a, w.build("shop", image("shop:3")))); newer.State != Succeeded {
+		t.Errorf("the newer run is %s", newer.State)
+	}
+	if diff := cmp.Diff([]string{"POST /first", "DELETE /first", "POST /first"}, o.said()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestStepsRunSideBySideButNotMoreThanTheyMay(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), newOffice(t)
+	o.on(func(*http.Request, int) int { <-time.After(5 * time.Millisecond); return 0 })
+	run := w.along(w.app("shop"), w.build("shop", image("shop:1")), fmt.Sprintf(`
+main
+steps:
+  - {id: many, for_each: "[1,2,3,4,5,6,7,8,9,10,11,12]", concurrency: 3, http: {url: "%[1]s/${each.value}"}}
+  - {id: release, needs: [many], uses: release}
+`, o.URL))
+	w.work()
+	if run = w.ended(run); run.State != Succeeded {
+		t.Fatalf("the run is %+v", run)
+	}
+	if o.most < 2 || o.most > 3 || len(o.said()) != 12 {
+		t.Errorf("%d requests, %d at once", len(o.said()), o.most)
+	}
+}
+
+func TestAStepThatHangsFailsByItsTimeout(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), newOffice(t)
+	o.on(func(r *http.Request, _ int) int { <-r.Context().Done(); return 0 })
+	run := w.along(w.app("shop"), w.build("shop", image("shop:1")), fmt.Sprintf(`
+main
+steps:
+  - {id: slow, timeout: 1s, retry: {attempts: 1}, http: {url: "%[1]s/slow"}}
+  - {id: release, needs: [slow], uses: release}
+`, o.URL))
+	w.work()
+	if run = w.ended(run); run.State != Failed || run.Fault.Code != fault.StepTimedOut {
+		t.Errorf("the run is %s: %v", run.State, run.Fault)
+	}
+}
+
+// A worker is gone between any two checkpoints; the next goes on, and each effect keeps its key.
+func TestARunThatIsBrokenOffAnywhereGoesOn(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), newOffice(t)
+	run := w.along(w.app("shop"), w.build("shop", image("shop:1")+database), fmt.Sprintf(undoable, o.URL))
+	job := queue.Job{}
+	token := int64(100)
+	for turn := 0; ; turn++ {
+		if turn > 200 {
+			t.Fatal("it does not end")
+		}
+		token++
+		begun, err := w.runner.begin(t.Context(), run.ID, token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := &execution{Runner: w.runner, run: begun}
+		eng, err := e.prepare(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		// One step for each worker.
+		next := eng.tree.graph.Next(e.now(), 1, func(*graph.Node) bool { return false })
+		if len(next) == 0 {
+			ctx, cancel := context.WithCancel(t.Context())
+			err := eng.drive(ctx, &job)
+			cancel()
+			if err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		if err := eng.begin(t.Context(), eng.tree.nodes[next[0].Name]); err != nil {
+			t.Fatal(err)
+		}
+		if len(eng.busy) > 0 {
+			end := <-eng.ends
+			delete(eng.busy, end.Name)
+			if turn%2 == 0 { // every other worker dies before it wrote down what it did
+				if err := eng.finish(t.Context(), end); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for group, state := eng.tree.graph.Done(); group != nil; group, state = eng.tree.graph.Done() {
+			if err := eng.close(t.Context(), eng.tree.nodes[group.Name], state); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for what, keys := range o.keys {
+		if len(slices.Compact(keys)) != 1 {
+			t.Errorf("%s has several keys: %v", what, keys)
+		}
+	}
+	for _, s := range w.states(run) {
+		if !strings.HasSuffix(s, " succeeded") {
+			t.Error(s)
+		}
+	}
+}
+
+func TestALogEndsAtItsLimit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	run := w.schedule(w.app("shop"), w.build("shop", image("shop:1")))
+	begun, err := w.runner.begin(t.Context(), run.ID, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &execution{Runner: w.runner, run: begun}
+	if _, err := e.prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	line := strings.Repeat("x", logLimit/4)
+	for range 6 {
+		e.log(t.Context(), "deliver", "%s", line)
+	}
+	e.log(t.Context(), "run", "no step's line")
+	lines, err := w.runner.Runs.Logs(t.Context(), w.pool, run.ID, 0)
+	if err != nil || len(lines) != 5 || !strings.Contains(lines[3].Message, "reached its limit") || lines[4].Message != "no step's line" {
+		t.Errorf("%d lines, %v", len(lines), err)
+	}
+}
