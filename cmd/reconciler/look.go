@@ -118,7 +118,7 @@ func newPlans() *cobra.Command {
 
 func newRuns() *cobra.Command {
 	c := query("runs", "List runs, the newest first", "/runs", []string{"environment", "repository", "application", "commit", "limit"}, runRows)
-	c.AddCommand(newRunsShow())
+	c.AddCommand(newRunsShow(), newRunsPause(), newRunsResume(), newRunsArtefact())
 	return c
 }
 

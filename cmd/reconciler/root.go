@@ -43,7 +43,7 @@ Exit codes: 0 done, 1 something is wrong or failed, 2 the command line is wrong,
 	}
 	add("files", newValidate(), newFix(), newRender())
 	add("look", newApps(), newEnvironments(), newPlatform(), newRepositories(), newRevisions(), newReleases(), newPlan(), newPlans(), newRuns(), newLogs(), newJobs(), newResources(), newWatch())
-	add("act", newRollback(), newHold(), newResume(), newRetry(), newCancel())
+	add("act", newRollback(), newHold(), newResume(), newRetry(), newApprove(), newReject(), newCancel())
 	add("run", newServe(), newDemo(), newDoctor(), newToken(), newMigrate(), newVersion())
 	root.AddCommand(newDocs())
 	// The library adds its own commands late; made now, they are checked as ours are.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -65,23 +64,6 @@ func newPlansShow() *cobra.Command {
 	})
 }
 
-func newRunsShow() *cobra.Command {
-	return show("show RUN", "Show a run with its steps", "/runs/%s", oneNumber("RUN"), func(w io.Writer, r server.Run) error {
-		if err := writeTable(w, runRows([]apply.Run{r.Run})); err != nil {
-			return err
-		}
-		rows := [][]string{{}, {"STEP", "STATE", "ATTEMPTS", "WHAT IT DID"}}
-		for _, s := range r.Steps {
-			detail := s.Detail
-			if s.Fault != nil {
-				detail = s.Fault.Error()
-			}
-			rows = append(rows, []string{s.Name, string(s.State), fmt.Sprint(s.Attempt), detail})
-		}
-		return writeTable(w, rows)
-	})
-}
-
 // act makes a command that posts to the server and says what happened.
 func act(use, short, path, said string, args cobra.PositionalArgs) *cobra.Command {
 	var flags clientFlags
@@ -113,10 +95,6 @@ func newJobsRetry() *cobra.Command {
 
 func newJobsCancel() *cobra.Command {
 	return act("cancel JOB", "Cancel a job", "/jobs/%s/cancel", "job %s is cancelled", oneNumber("JOB"))
-}
-
-func newCancel() *cobra.Command {
-	return act("cancel RUN", "Stop a run at its next safe point", "/runs/%s/cancel", "run %s stops", oneNumber("RUN"))
 }
 
 // actOn makes a command that posts to an application.
@@ -180,57 +158,6 @@ func newRetry() *cobra.Command {
 		})
 }
 
-func newLogs() *cobra.Command {
-	var flags clientFlags
-	var follow bool
-	c := &cobra.Command{
-		Use: "logs RUN", Short: "Print a run's log", Args: oneNumber("RUN"),
-		RunE: func(c *cobra.Command, args []string) error {
-			client, err := flags.client()
-			if err != nil {
-				return err
-			}
-			return logs(c.Context(), client, c.OutOrStdout(), args[0], follow)
-		},
-	}
-	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the run ends")
-	flags.register(c)
-	return c
-}
-
-// refresh is how often a command that follows something asks the server.
-const refresh = 500 * time.Millisecond
-
-func logs(ctx context.Context, client *client, w io.Writer, id string, follow bool) error {
-	after := int64(0)
-	for {
-		// The state is asked before the lines: the last ones are not missed.
-		run, err := get[server.Run](ctx, client, "/runs/"+id, nil)
-		if err != nil {
-			return err
-		}
-		for {
-			lines, err := get[[]apply.LogLine](ctx, client, "/runs/"+id+"/logs", map[string]string{"after": strconv.FormatInt(after, 10)})
-			if err != nil {
-				return err
-			}
-			if len(lines) == 0 {
-				break
-			}
-			for _, l := range lines {
-				say(w, "%s %s: %s", l.At.UTC().Format(time.TimeOnly), l.Step, l.Message)
-				after = l.ID
-			}
-		}
-		if !follow || run.State.Final() {
-			return nil
-		}
-		if err := pause(ctx, refresh); err != nil {
-			return err
-		}
-	}
-}
-
 // pause waits, or returns why it was stopped.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
@@ -274,7 +201,7 @@ func watch(ctx context.Context, client *client, w io.Writer, path string) error 
 		switch a.State {
 		case "deployed":
 			return nil
-		case "failed", "invalid", "waiting", "held":
+		case "failed", "invalid", "waiting", "asking", "held":
 			return exit(exitFailed)
 		}
 		if err := pause(ctx, refresh); err != nil {

@@ -130,6 +130,7 @@ func (r *Reconciler) update(ctx context.Context, tx pgx.Tx, o *status.Outcome) e
 		return err
 	}
 	o.State, o.Problem, o.Behind, o.Seconds, o.Undone, o.Undoing = string(run.State), nil, 0, seconds(run), 0, ""
+	o.Asks, o.Paused = run.Waits, run.PausedBy != nil
 	if run.State != apply.Failed && run.State != apply.Queued {
 		return nil
 	}
@@ -201,7 +202,7 @@ func proposed(outcomes []status.Outcome) (forge.State, string) {
 // deployed sums up what became of a commit.
 func deployed(outcomes []status.Outcome) (forge.State, string) {
 	counts := map[string]int{}
-	var first string
+	var first, asked string
 	for _, o := range outcomes {
 		switch {
 		case o.Faults.Err() != nil:
@@ -216,6 +217,9 @@ func deployed(outcomes []status.Outcome) (forge.State, string) {
 			counts["waiting"]++
 		case o.Held != "":
 			counts["on hold"]++
+		case o.Asks != "":
+			counts["asking"]++
+			asked = o.Application + ": " + o.Asks
 		case o.State == string(apply.Queued) || o.State == string(apply.Running):
 			counts["deploying"]++
 		case o.State == string(apply.Succeeded):
@@ -225,7 +229,7 @@ func deployed(outcomes []status.Outcome) (forge.State, string) {
 		}
 	}
 	var parts []string
-	for _, what := range []string{"invalid", "failed", "waiting", "on hold", "deploying", "deployed", "superseded", "cancelled"} {
+	for _, what := range []string{"invalid", "failed", "asking", "waiting", "on hold", "deploying", "deployed", "superseded", "cancelled"} {
 		if counts[what] > 0 {
 			parts = append(parts, strconv.Itoa(counts[what])+" "+what)
 		}
@@ -234,6 +238,8 @@ func deployed(outcomes []status.Outcome) (forge.State, string) {
 	switch {
 	case counts["invalid"]+counts["failed"] > 0:
 		return forge.Failure, text + ": " + first
+	case counts["asking"] > 0:
+		return forge.Pending, text + ": " + asked
 	case counts["waiting"] > 0:
 		return forge.Pending, text + " for a confirmation"
 	case counts["deploying"] > 0:

@@ -53,7 +53,8 @@ func routes(t *testing.T) []route {
 // bodies are what operations take; others take none.
 var bodies = map[string]string{
 	"/api/v1/tokens": `{"name": "x", "scopes": ["read"]}`, "/api/v1/plan": `{"repository": "a/b", "environment": "production", "files": {}}`,
-	"/api/v1/repositories":                           `{"name": "a/b", "url": "https://git.example/a", "branches": {"main": ["production"]}}`,
+	"/api/v1/repositories":   `{"name": "a/b", "url": "https://git.example/a", "branches": {"main": ["production"]}}`,
+	"/api/v1/runs/1/approve": `{}`, "/api/v1/runs/1/reject": `{}`,
 	"/api/v1/applications/environment/name/hold":     `{"reason": "x"}`,
 	"/api/v1/applications/environment/name/rollback": `{}`,
 }

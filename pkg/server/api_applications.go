@@ -18,7 +18,7 @@ type Application struct {
 	Environment string `json:"environment"`
 	Repository  string `json:"repository"`
 	Path        string `json:"path"`
-	// State is one of: deployed, deploying, failed, invalid, waiting, held, new.
+	// State is one of: deployed, deploying, asking, failed, invalid, waiting, held, new.
 	State string `json:"state"`
 	// Generation is the newest desired one, Applied the one in the target.
 	Generation int64        `json:"generation"`
@@ -169,6 +169,8 @@ func stateOf(a Application) string {
 		return "held"
 	case a.Run == nil:
 		return "new"
+	case a.Run.Waits != "":
+		return "asking"
 	case !a.Run.State.Final():
 		return "deploying"
 	default:

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -11,10 +12,35 @@ import (
 	"github.com/innominatus/reconciler/pkg/queue"
 )
 
-// Run is a run with its steps.
+// Run is a run with its steps, and what people said to those that ask.
 type Run struct {
 	apply.Run
-	Steps []apply.Step `json:"steps"`
+	Steps     []apply.Step     `json:"steps"`
+	Approvals []apply.Approval `json:"approvals,omitempty"`
+	Artefacts []apply.Artefact `json:"artefacts,omitempty"`
+}
+
+// ApprovalRequest is what somebody says to a step that asks.
+type ApprovalRequest struct {
+	Step   string `json:"step,omitempty" maxLength:"500" doc:"The step; not needed if only one asks."`
+	Reason string `json:"reason,omitempty" maxLength:"500"`
+}
+
+type approvalInput struct {
+	IDPath
+	Body ApprovalRequest
+}
+
+type artefactInput struct {
+	IDPath
+	Step string `query:"step" required:"true"`
+	Name string `query:"name" required:"true"`
+}
+
+// Artefact is something that a step left.
+type Artefact struct {
+	MediaType string `json:"mediaType"`
+	Content   string `json:"content"`
 }
 
 // IDPath names something by its number.
@@ -57,6 +83,23 @@ func (s *Server) runsAPI(api huma.API) {
 		list, err := s.Runs.Logs(ctx, s.Pool, in.ID, in.After)
 		return orEmpty(list), err
 	})
+	s.stream(api)
+	operation(api, "GET /runs/{id}/artefact", auth.Read, "Something that a step of a run left", func(ctx context.Context, in *artefactInput) (Artefact, error) {
+		kind, content, err := s.Runs.Artefact(ctx, s.Pool, in.ID, in.Step, in.Name)
+		return Artefact{kind, strings.ToValidUTF8(string(content), "�")}, err
+	})
+	operation(api, "POST /runs/{id}/approve", auth.Deploy, "Approve a step that asks", func(ctx context.Context, in *approvalInput) (Empty, error) {
+		return done, s.decide(ctx, in, true)
+	})
+	operation(api, "POST /runs/{id}/reject", auth.Deploy, "Reject a step that asks: the run fails", func(ctx context.Context, in *approvalInput) (Empty, error) {
+		return done, s.decide(ctx, in, false)
+	})
+	operation(api, "POST /runs/{id}/pause", auth.Deploy, "Begin no further step of a run until it is resumed", func(ctx context.Context, in *IDPath) (Empty, error) {
+		return done, s.Reconciler.Runner.Pause(ctx, in.ID, principal(ctx).Name)
+	})
+	operation(api, "POST /runs/{id}/resume", auth.Deploy, "Let a paused run go on", func(ctx context.Context, in *IDPath) (Empty, error) {
+		return done, s.Reconciler.Runner.Resume(ctx, in.ID)
+	})
 	operation(api, "POST /runs/{id}/cancel", auth.Deploy, "Stop a run at its next safe point", s.cancelRun)
 	operation(api, "GET /jobs", auth.Read, "Jobs of the queue, the newest first", s.listJobs)
 	operation(api, "GET /jobs/{id}", auth.Read, "One job with its failures", func(ctx context.Context, in *IDPath) (queue.Entry, error) {
@@ -83,8 +126,20 @@ func (s *Server) getRun(ctx context.Context, in *IDPath) (Run, error) {
 	if err != nil {
 		return Run{}, err
 	}
+	out := Run{Run: r}
 	steps, err := s.Runs.Steps(ctx, s.Pool, in.ID)
-	return Run{r, orEmpty(steps)}, err
+	if out.Steps = orEmpty(steps); err != nil {
+		return out, err
+	}
+	if out.Approvals, err = s.Runs.Approvals(ctx, s.Pool, in.ID); err != nil {
+		return out, err
+	}
+	out.Artefacts, err = s.Runs.Artefacts(ctx, s.Pool, in.ID)
+	return out, err
+}
+
+func (s *Server) decide(ctx context.Context, in *approvalInput, yes bool) error {
+	return s.Reconciler.Runner.Decide(ctx, in.ID, apply.Approval{Step: in.Body.Step, Who: principal(ctx).Name, Approved: yes, Reason: in.Body.Reason})
 }
 
 // cancelRun cancels the job that executes a run.

@@ -42,7 +42,7 @@ var statuses = map[fault.Code]int{
 	fault.AppUnknown: http.StatusNotFound, fault.PlanUnknown: http.StatusNotFound, fault.ReleaseUnknown: http.StatusNotFound,
 	fault.RunUnknown: http.StatusNotFound, fault.RepositoryUnknown: http.StatusNotFound, fault.EnvironmentUnknown: http.StatusNotFound,
 	fault.JobNotFound: http.StatusNotFound, fault.PlanNotWaiting: http.StatusConflict, fault.NothingToUndo: http.StatusConflict,
-	fault.MethodUnknown: http.StatusMethodNotAllowed, fault.RequestTooLarge: http.StatusRequestEntityTooLarge, fault.Internal: http.StatusInternalServerError,
+	fault.ApprovalNotYours: http.StatusForbidden, fault.MethodUnknown: http.StatusMethodNotAllowed, fault.RequestTooLarge: http.StatusRequestEntityTooLarge, fault.Internal: http.StatusInternalServerError,
 }
 
 // classStatuses are the HTTP statuses of all other codes.

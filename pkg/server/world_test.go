@@ -62,6 +62,7 @@ func newWorld(t testing.TB) *world {
 		Pool: pool, Queue: q, Planner: plans, Platform: versions, Runs: runs, Keys: keys, Redactor: redactor, Tracer: tracer, Log: log,
 		Outbox: &status.Outbox{Pool: pool, Queue: q, Redact: redactor.Redact, Log: log},
 	}
+	r.Runner = &apply.Runner{Pool: pool, Queue: q, Runs: runs, Planner: plans, Redactor: &secret.Redactor{}}
 	hooks := &webhooks.Receiver{
 		Pool: pool, Hooks: map[string]webhooks.Hook{"gitea": {Kind: "gitea", Secret: []byte(hookSecret)}}, Fail: server.Fail, Tracer: tracer, Log: log,
 	}

@@ -107,8 +107,8 @@ func applications(outcomes []Outcome) int {
 
 // tally counts what a verdict is made of.
 type tally struct {
-	invalid, failed, waiting, held, running, done, cancelled, superseded int
-	sum                                                                  planner.Summary
+	invalid, failed, asking, waiting, held, running, done, cancelled, superseded int
+	sum                                                                          planner.Summary
 }
 
 func tallyOf(changed []Outcome) (t tally) {
@@ -120,6 +120,8 @@ func tallyOf(changed []Outcome) (t tally) {
 			t.failed++
 		case o.State == "succeeded":
 			t.done++
+		case o.Asks != "":
+			t.asking++
 		case o.State == "queued" || o.State == "running":
 			t.running++
 		case o.State == "cancelled":
@@ -180,7 +182,8 @@ func (c Comment) progress(t tally, all int) (icon string, parts []string) {
 		n    int
 		what string
 	}{
-		{t.failed, "**%d failed**"}, {t.invalid, "**%d cannot be deployed**"}, {t.waiting, "%d waiting for a confirmation"},
+		{t.failed, "**%d failed**"}, {t.invalid, "**%d cannot be deployed**"}, {t.asking, "%d waiting for people"},
+		{t.waiting, "%d waiting for a confirmation"},
 		{t.held, "%d on hold"}, {t.running, "%d in progress"}, {t.cancelled, "%d cancelled"}, {t.superseded, "%d replaced by a newer commit"},
 	} {
 		if p.n > 0 {
@@ -193,7 +196,7 @@ func (c Comment) progress(t tally, all int) (icon string, parts []string) {
 		icon = "🔴"
 	case t.running > 0:
 		icon = "🔵"
-	case t.waiting+t.held+t.cancelled > 0:
+	case t.asking+t.waiting+t.held+t.cancelled > 0:
 		icon = "🟡"
 	case t.superseded > 0:
 		icon = "⚪"
@@ -229,6 +232,8 @@ func (c Comment) advice(changed []Outcome) []string {
 			invalid = append(invalid, o.name())
 		case o.State == "failed":
 			failed = append(failed, o.name())
+		case o.Asks != "":
+			lines = append(lines, asks(o))
 		case o.State != "":
 		case o.Waiting != nil:
 			lines = append(lines, c.waits(o))
@@ -419,4 +424,12 @@ func codes(list []string) string {
 		out[i] = code(clip(s, nameLimit))
 	}
 	return some(out)
+}
+
+// asks says what a run asks of people, and how they answer.
+func asks(o Outcome) string {
+	if o.Paused {
+		return fmt.Sprintf("- %s is %s: `reconciler runs resume %d` lets it go on.", o.name(), inline(clip(o.Asks, textLimit)), o.Run)
+	}
+	return fmt.Sprintf("- %s waits for %s `reconciler approve %d` or `reconciler reject %d` answers.", o.name(), inline(clip(o.Asks, textLimit)), o.Run, o.Run)
 }

@@ -117,6 +117,18 @@ func behind(o status.Outcome) status.Outcome {
 	return o
 }
 
+func asking(o status.Outcome) status.Outcome {
+	o = in("running", o)
+	o.Asks = "ask: 1 of 2 approvals by ann, bob until 2026-11-23 06:00 UTC. Deploy checkout to production?"
+	return o
+}
+
+func paused(o status.Outcome) status.Outcome {
+	o = in("running", o)
+	o.Asks, o.Paused = "paused by ann", true
+	return o
+}
+
 func failed(name string) status.Outcome {
 	o := in("failed", outcome(name, changed()))
 	o.Seconds = 300.1
@@ -183,6 +195,7 @@ func situations() map[string]status.Comment {
 		"merged-nothing":     merged(unchanged("checkout")),
 		"merged-queued":      merged(behind(outcome("checkout", changed())), in("running", outcome("frontend", changed())), in("queued", outcome("shop", changed())), unchanged("billing")),
 		"merged-waiting":     merged(waiting(outcome("checkout", deleting())), done(outcome("frontend", changed()))),
+		"merged-asking":      merged(asking(outcome("checkout", changed())), paused(outcome("frontend", changed()))),
 		"merged-deployed":    merged(done(outcome("checkout", changed())), unchanged("billing")),
 		"merged-removed":     merged(removed),
 		"merged-failed":      merged(failed("checkout"), done(outcome("frontend", changed()))),

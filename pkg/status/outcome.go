@@ -25,6 +25,9 @@ type Outcome struct {
 	// State is the run's state after the merge: "" if there is no run (yet).
 	State string `json:"state,omitempty"`
 	Run   int64  `json:"run,omitempty"`
+	// Asks is what the run asks of people, Paused that it is to be resumed.
+	Asks   string `json:"asks,omitempty"`
+	Paused bool   `json:"paused,omitempty"`
 	// Problem is why the run failed.
 	Problem *fault.Fault `json:"problem,omitempty"`
 	// Behind is the run of the same application that has to end or stop first.
@@ -50,7 +53,7 @@ func (o Outcome) rank() int {
 	switch {
 	case o.Failed():
 		return 0
-	case o.Waiting != nil:
+	case o.Waiting != nil, o.Asks != "":
 		return 1
 	case o.Plan != nil && o.Plan.Summary.Stateful > 0:
 		return 2
@@ -81,6 +84,8 @@ func (o Outcome) matters() string {
 		return fmt.Sprintf("⏳ waits for run %d of the same application to stop", o.Behind)
 	case o.State == "queued":
 		return "⏳ waits for its turn"
+	case o.Asks != "":
+		return "⏸ " + o.Asks
 	case o.State == "running":
 		return "⏳ is being deployed"
 	case o.State == "superseded":

@@ -10,7 +10,7 @@ import (
 // redacted returns an outcome without secrets in its texts. Rendering escapes and shortens, after which a secret is not
 // known any more for what it is, although people can still read it: so they are taken out before.
 func (o Outcome) redacted(redact func(string) string) Outcome {
-	o.Application, o.Environment, o.Held = redact(o.Application), redact(o.Environment), redact(o.Held)
+	o.Application, o.Environment, o.Held, o.Asks = redact(o.Application), redact(o.Environment), redact(o.Held), redact(o.Asks)
 	o.Faults = redactedFaults(o.Faults, redact)
 	o.Waiting, o.Problem = redactedFault(o.Waiting, redact), redactedFault(o.Problem, redact)
 	if o.Plan != nil {
