@@ -28,6 +28,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/postgres"
 	"github.com/innominatus/reconciler/pkg/queue"
 	"github.com/innominatus/reconciler/pkg/reconcile"
+	"github.com/innominatus/reconciler/pkg/registry"
 	"github.com/innominatus/reconciler/pkg/secret"
 	"github.com/innominatus/reconciler/pkg/server"
 	"github.com/innominatus/reconciler/pkg/status"
@@ -185,6 +186,7 @@ func (a *app) wire(keys *secret.Keyring, redactor *secret.Redactor) {
 	r.Runner = &apply.Runner{
 		Pool: a.pool, Queue: a.queue, Runs: runs, Planner: plans, Changed: r.RunChanged, Redactor: redactor, Tracer: tracer, Log: a.log,
 		Platform:  func(ctx context.Context) (*platform.Platform, error) { return versions.Current(ctx, a.pool) },
+		Images:    &registry.Client{},
 		Directory: &directory.Target{Data: cfg.Data},
 		GitOps: forgeTarget{&gitops.Target{
 			Client: git, Dir: filepath.Join(cfg.Data, "deployments"), Data: cfg.Data,

@@ -186,4 +186,3 @@ func logs(ctx context.Context, client *client, w io.Writer, id string, follow bo
 		}
 	}
 }
-

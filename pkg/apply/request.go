@@ -83,7 +83,7 @@ func (e *execution) judge(h *golden.HTTP, values golden.Values, r golden.Request
 		f = fault.New(code, "%s %s answered %d, and `%s` is not true of it", r.Method, r.URL, answer.Status, h.Expect)
 	}
 	if seconds, err := strconv.Atoi(after); err == nil && seconds > 0 {
-		f.RetryAfter(min(time.Duration(seconds)*time.Second, time.Hour))
+		f.After = min(time.Duration(seconds)*time.Second, time.Hour)
 	}
 	return f
 }

@@ -42,6 +42,8 @@ type Runner struct {
 	Changed func(ctx context.Context, tx pgx.Tx, run Run) error
 	// Redactor learns the secret values that a run handles.
 	Redactor *secret.Redactor
+	// Images are asked before a rollback; nil asks nobody.
+	Images Images
 	// Client sends the requests of http steps; nil means one without a proxy and redirects.
 	Client *http.Client
 	// Retry is how often steps of releases are tried; zero means 11 times, which takes about 5 minutes.

@@ -25,10 +25,14 @@ type step struct {
 // obsolete before its resources are let go.
 func (e *execution) steps() []step {
 	var list []step
-	var names []string
+	var first, names []string
+	if e.run.Kind == Rollback {
+		list = append(list, step{name: "check", do: e.check})
+		first, names = []string{"check"}, []string{"check"}
+	}
 	if e.release != nil {
 		for _, r := range e.release.Resources {
-			s := step{name: "provision " + r.UID, do: e.provision(r)}
+			s := step{name: "provision " + r.UID, needs: first, do: e.provision(r)}
 			list, names = append(list, s), append(names, s.name)
 		}
 	}

@@ -56,6 +56,9 @@ type Images struct {
 	RequireDigest *bool `yaml:"requireDigest"`
 	// DenyLatest refuses the tag latest and images without tag and digest.
 	DenyLatest *bool `yaml:"denyLatest"`
+	// Check holds patterns, as in allow, of images whose registry is asked before a rollback whether it still has them;
+	// empty asks nobody. Credentials are those of the server's Docker configuration.
+	Check []string `yaml:"check"`
 }
 
 // builtInDefaults are safe for images that were not made with a hardened cluster in mind: they need neither another
@@ -73,6 +76,7 @@ func (d Defaults) over(below Defaults) Defaults {
 	d.ServiceAccountToken = first(d.ServiceAccountToken, below.ServiceAccountToken)
 	d.ImagePullSecrets = firstList(d.ImagePullSecrets, below.ImagePullSecrets)
 	d.Images.Allow = firstList(d.Images.Allow, below.Images.Allow)
+	d.Images.Check = firstList(d.Images.Check, below.Images.Check)
 	d.Images.RequireDigest = first(d.Images.RequireDigest, below.Images.RequireDigest)
 	d.Images.DenyLatest = first(d.Images.DenyLatest, below.Images.DenyLatest)
 	s, b := &d.Security, below.Security
@@ -133,9 +137,11 @@ func (d Defaults) check(text document.Text) (faults fault.List) {
 	if !oneOf(d.Security.Seccomp, "", "RuntimeDefault", "Unconfined") {
 		bad("security.seccomp", "is %q, want RuntimeDefault or Unconfined", d.Security.Seccomp)
 	}
-	for i, pattern := range d.Images.Allow {
-		if _, err := path.Match(pattern, ""); err != nil {
-			bad(fmt.Sprintf("images.allow.%d", i), "is the pattern %q: %w", pattern, err)
+	for key, patterns := range map[string][]string{"images.allow": d.Images.Allow, "images.check": d.Images.Check} {
+		for i, pattern := range patterns {
+			if _, err := path.Match(pattern, ""); err != nil {
+				bad(fmt.Sprintf("%s.%d", key, i), "is the pattern %q: %w", pattern, err)
+			}
 		}
 	}
 	return faults

@@ -69,12 +69,11 @@ func (r *Reconciler) Resume(ctx context.Context, environment, name string) error
 // automation does not fight it. One that deletes data needs the id of its plan as a confirmation.
 func (r *Reconciler) Rollback(ctx context.Context, environment, name string, generation int64, confirm, by string) (run apply.Run, err error) {
 	var refused *fault.Fault
+	generation, impossible, err := r.possible(ctx, environment, name, generation)
+	if err != nil {
+		return run, err
+	}
 	err = r.act(ctx, environment, name, func(tx pgx.Tx, a planner.Application) error {
-		if generation == 0 {
-			if generation, err = r.lastDifferent(ctx, tx, a); err != nil {
-				return err
-			}
-		}
 		back, err := r.Runner.Back(ctx, tx, a, generation)
 		if err != nil {
 			return err
@@ -83,7 +82,11 @@ func (r *Reconciler) Rollback(ctx context.Context, environment, name string, gen
 		if err != nil {
 			return err
 		}
-		if refused = asks(e, back.Plan); refused != nil && confirm != back.Plan.ID {
+		refused = impossible
+		if why := asks(e, back.Plan); why != nil {
+			refused = why
+		}
+		if refused != nil && confirm != back.Plan.ID {
 			refused.Do("Look at it with `reconciler plans %s`. If it is meant, run `reconciler rollback %s --to %d --confirm %s`.", back.Plan.ID, name, generation, back.Plan.ID)
 			return r.Planner.StorePlan(ctx, tx, back.Plan, a.Repository, back.Commit, 0)
 		}
@@ -91,7 +94,7 @@ func (r *Reconciler) Rollback(ctx context.Context, environment, name string, gen
 		if run, err = r.Runner.Again(ctx, tx, a, back); err != nil {
 			return err
 		}
-		if err := r.meant(ctx, tx, back.Plan, by); err != nil {
+		if err := r.meant(ctx, tx, back.Plan, impossible, by); err != nil {
 			return err
 		}
 		return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{By: by, Reason: fmt.Sprintf("rolled back to generation %d", generation)})
@@ -102,9 +105,37 @@ func (r *Reconciler) Rollback(ctx context.Context, environment, name string, gen
 	return run, err
 }
 
-// meant notes that a person wants a plan that deletes data: a rollback that nobody asked for spares it.
-func (r *Reconciler) meant(ctx context.Context, tx pgx.Tx, p *planner.Plan, by string) error {
-	if p.Summary.Stateful == 0 {
+// possible returns the generation to go back to, and why that would not bring back what ran: registries are asked before
+// anything is locked.
+func (r *Reconciler) possible(ctx context.Context, environment, name string, generation int64) (int64, *fault.Fault, error) {
+	var release *planner.Release
+	err := pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
+		a, err := r.Planner.Named(ctx, tx, environment, name)
+		if err != nil {
+			return err
+		}
+		if generation == 0 {
+			if generation, err = r.lastDifferent(ctx, tx, a); err != nil {
+				return err
+			}
+		}
+		release, err = r.Planner.Release(ctx, tx, a.ID, generation)
+		return err
+	})
+	if err != nil || release == nil {
+		return generation, nil, err
+	}
+	err = r.Runner.Possible(ctx, environment, release)
+	if f, ok := fault.As(err); ok && (f.Code == fault.ImageGone || f.Code == fault.ProvisionerGone) {
+		return generation, f, nil
+	}
+	return generation, nil, err
+}
+
+// meant notes that a person wants a plan that deletes data, or whose release may not run: a rollback that nobody asked for
+// spares the one and refuses the other.
+func (r *Reconciler) meant(ctx context.Context, tx pgx.Tx, p *planner.Plan, impossible *fault.Fault, by string) error {
+	if p.Summary.Stateful == 0 && impossible == nil {
 		return nil
 	}
 	confirmed, err := r.Planner.Confirmed(ctx, tx, p.ID)

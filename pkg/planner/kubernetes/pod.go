@@ -103,13 +103,10 @@ func (r *renderer) image(c *score.Container) {
 			Do("Write the name of the image without them.")
 		return
 	}
-	name, digest, pinned := strings.Cut(c.Image, "@")
-	tag := ""
-	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
-		name, tag = name[:i], name[i+1:]
-	}
+	name, tag, digest := platform.Image(c.Image)
+	pinned := digest != ""
 	switch {
-	case len(policy.Allow) > 0 && !slices.ContainsFunc(policy.Allow, func(p string) bool { return allows(p, name) }):
+	case len(policy.Allow) > 0 && !platform.Matches(policy.Allow, name):
 		r.bad(fault.ImagePolicy, c.ImageAt, "image %s is not from a place that the platform allows", c.Image).
 			Do("Allowed here: %s.", strings.Join(policy.Allow, ", "))
 	case set(policy.RequireDigest) && (!pinned || !strings.HasPrefix(digest, "sha256:")):
@@ -121,14 +118,6 @@ func (r *renderer) image(c *score.Container) {
 
 // unfitForImage says that no image's name has the character: nothing could pull it, or people would read another name.
 func unfitForImage(c rune) bool { return unicode.IsSpace(c) || !unicode.IsGraphic(c) }
-
-func allows(pattern, name string) bool {
-	if below, ok := strings.CutSuffix(pattern, "/**"); ok {
-		return strings.HasPrefix(name, below+"/")
-	}
-	matched, _ := path.Match(pattern, name) // patterns are checked when the platform is loaded
-	return matched
-}
 
 func set(b *bool) bool { return b != nil && *b }
 

@@ -151,7 +151,7 @@ func (c *check) uses(at []string, s *Step, known names) {
 	}
 	with := map[string]any{}
 	maps.Copy(with, s.With)
-	s.with, _ = known.template(with) //nolint:errcheck // each of them was compiled above
+	s.with, _ = known.template(with) // each of them was compiled above
 }
 
 var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}

@@ -142,7 +142,7 @@ func plain(v any) any {
 		if n, err := v.Int64(); err == nil {
 			return n
 		}
-		f, _ := v.Float64() //nolint:errcheck // a number of JSON is one
+		f, _ := v.Float64() // a number of JSON is one
 		return f
 	case []any:
 		out := make([]any, len(v))
