@@ -244,6 +244,7 @@ func (a *app) handlers(r *reconcile.Reconciler) {
 	a.queue.Handle(gitwatch.JobKind, a.watcher.Handler())
 	a.queue.Handle(apply.JobKind, r.Runner.Handler())
 	a.queue.Handle(apply.UndoKind, r.Runner.UndoHandler())
+	a.queue.Handle(apply.TogetherKind, r.Runner.TogetherHandler())
 	a.queue.Handle(status.JobKind, r.Outbox.Handler())
 	a.queue.Handle(housekeeping, queue.Handler{Work: a.keepHouse})
 	a.queue.Every(housekeeping, housekeepingPeriod)

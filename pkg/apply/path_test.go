@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/pkg/apply/graph"
 	"github.com/innominatus/reconciler/pkg/fault"
@@ -269,9 +270,10 @@ func TestAnApprovalEndsWithItsTime(t *testing.T) {
 	if _, err := w.pool.Exec(t.Context(), `UPDATE steps SET asked_at = asked_at - interval '1 hour' WHERE run = $1`, run.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.pool.Exec(t.Context(), `UPDATE jobs SET run_at = now()`); err != nil {
-		t.Fatal(err)
-	}
+	w.tx(func(tx pgx.Tx) error {
+		_, err := w.queue.Hasten(t.Context(), tx, JobKind, jobKey(run.Application))
+		return err
+	})
 	if ended := w.ended(run); ended.State != Failed || ended.Fault.Code != fault.ApprovalExpired {
 		t.Errorf("the run is %s: %v", ended.State, ended.Fault)
 	}

@@ -61,7 +61,10 @@ func (r *Runner) answer(ctx context.Context, tx pgx.Tx, run Run, why *fault.Faul
 	if run.State == Cancelled {
 		return r.holdBack(ctx, tx, a, run)
 	}
-	return r.recover(ctx, tx, a, run, why)
+	if err := r.recover(ctx, tx, a, run, why); err != nil {
+		return err
+	}
+	return r.scheduleTogether(ctx, tx, run)
 }
 
 // recover answers a run that failed for good: the last good release is applied again, and the failed one is held back

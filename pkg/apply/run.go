@@ -66,6 +66,8 @@ type Run struct {
 	PausedBy *string    `json:"pausedBy,omitempty"`
 	PausedAt *time.Time `json:"pausedAt,omitempty"`
 	Token    int64      `json:"-"`
+	// Atomic names those of the same commit that are deployed with it or not at all, "" for none.
+	Atomic string `json:"atomic,omitempty"`
 	// Paths are the golden paths that it follows, nil if it only deploys its release.
 	Paths *Paths `json:"-"`
 }

@@ -26,6 +26,8 @@ type Queue interface {
 	Enqueuer
 	// Hasten lets a job that was put off go on now.
 	Hasten(ctx context.Context, tx pgx.Tx, kind, key string) (bool, error)
+	List(ctx context.Context, f queue.Filter) ([]queue.Entry, error)
+	Cancel(ctx context.Context, id int64, why string) error
 }
 
 // Runner executes runs.
@@ -153,6 +155,9 @@ func (e *execution) prepare(ctx context.Context) (*engine, error) {
 // succeed ends the run and its job in one transaction with what follows from it.
 func (e *execution) succeed(ctx context.Context, job *queue.Job) error {
 	return pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
+		if err := e.Runs.LockJobs(ctx, tx, e.Queue, e.run.Application); err != nil {
+			return err
+		}
 		if err := e.Runs.fence(ctx, tx, e.run); err != nil {
 			return err
 		}

@@ -23,11 +23,11 @@ type Store struct {
 }
 
 const runColumns = `id, application, environment, name, repository, generation, kind, state, plan, commit, attempt, writes,
-fault, created_at, started_at, finished_at, waits, paused_by, paused_at, token, paths`
+fault, created_at, started_at, finished_at, waits, paused_by, paused_at, token, paths, atomic`
 
 const (
-	sqlInsertRun = `INSERT INTO runs (application, environment, name, repository, generation, kind, state, plan, commit, paths)
-VALUES ($1, $2, $3, $4, $5, $6, 'queued', $7, $8, $9) RETURNING id`
+	sqlInsertRun = `INSERT INTO runs (application, environment, name, repository, generation, kind, state, plan, commit, paths, atomic)
+VALUES ($1, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $10) RETURNING id`
 	sqlRun  = `SELECT ` + runColumns + ` FROM runs WHERE id = $1`
 	sqlRuns = `SELECT ` + runColumns + ` FROM runs
 WHERE ($1 = '' OR environment = $1) AND ($2 = '' OR name = $2) AND ($3 = '' OR repository = $3) AND ($4 = '' OR commit = $4)
@@ -112,12 +112,23 @@ type jobArgs struct {
 // Enqueuer is what scheduling needs of the queue.
 type Enqueuer interface {
 	Enqueue(ctx context.Context, tx pgx.Tx, inserts ...queue.Insert) ([]queue.Enqueued, error)
+	Lock(ctx context.Context, tx pgx.Tx, keys ...string) error
+}
+
+// LockJobs takes the locks of applications' jobs. Whoever locks an application's row and schedules a run does it first, as
+// the queue does before it tells of a job's end: two such transactions then take turns, and do not wait for each other.
+func (s *Store) LockJobs(ctx context.Context, tx pgx.Tx, q Enqueuer, applications ...int64) error {
+	keys := make([]string, len(applications))
+	for i, id := range applications {
+		keys[i] = jobKey(id)
+	}
+	return q.Lock(ctx, tx, keys...)
 }
 
 // Schedule stores a run of a release and puts its job into the queue, in the caller's transaction. Runs of older
 // generations that wait are superseded; they are returned.
 func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id int64, replaced []Run, err error) {
-	err = tx.QueryRow(ctx, sqlInsertRun, r.Application, r.Environment, r.Name, r.Repository, r.Generation, r.Kind, r.Plan, r.Commit, r.Paths).Scan(&id)
+	err = tx.QueryRow(ctx, sqlInsertRun, r.Application, r.Environment, r.Name, r.Repository, r.Generation, r.Kind, r.Plan, r.Commit, r.Paths, r.Atomic).Scan(&id)
 	if err != nil {
 		return 0, nil, fmt.Errorf("store run: %w", err)
 	}
@@ -188,7 +199,7 @@ func oneRun(rows pgx.Rows, err error) (Run, error) {
 }
 
 // JobOf returns the live job that executes a run.
-func (s *Store) JobOf(ctx context.Context, q *queue.Queue, r Run) (int64, error) {
+func (s *Store) JobOf(ctx context.Context, q Queue, r Run) (int64, error) {
 	list, err := q.List(ctx, queue.Filter{
 		Kind: JobKind, Key: jobKey(r.Application), States: []queue.State{queue.Blocked, queue.Ready, queue.Running},
 	})

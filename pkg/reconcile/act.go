@@ -213,6 +213,11 @@ func (r *Reconciler) Retry(ctx context.Context, environment, name string) (run a
 		if err := r.release(ctx, tx, a, &f, failed.Commit, "retry", &out); err != nil {
 			return err
 		}
+		for _, commit := range f.replaced {
+			if err := r.refresh(ctx, tx, a.Repository, commit); err != nil {
+				return err
+			}
+		}
 		if run, err = r.Runs.Run(ctx, tx, out.Run); err != nil {
 			return err
 		}
@@ -248,6 +253,9 @@ func (r *Reconciler) act(ctx context.Context, environment, name string, f func(p
 	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
 		a, err := r.Planner.Named(ctx, tx, environment, name)
 		if err != nil {
+			return err
+		}
+		if err := r.Runs.LockJobs(ctx, tx, r.Queue, a.ID); err != nil {
 			return err
 		}
 		if a, err = r.Planner.Lock(ctx, tx, a.ID); err != nil {

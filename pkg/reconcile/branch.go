@@ -130,20 +130,25 @@ func (r *Reconciler) desire(ctx context.Context, job *queue.Job, repo gitwatch.R
 		if err != nil {
 			return err
 		}
+		if err := r.lockJobs(ctx, tx, v); err != nil {
+			return err
+		}
 		var outcomes []status.Outcome
+		commits := []string{*ref.Commit}
 		for i := range v.findings {
 			o, err := r.decide(ctx, tx, v, &v.findings[i], *ref.Commit)
 			if err != nil {
 				return err
 			}
 			outcomes = append(outcomes, told.kept(o))
+			commits = append(commits, v.findings[i].replaced...)
 		}
 		outcomes = append(outcomes, told.gone(outcomes)...)
 		if err := r.wakeNeighbours(ctx, tx, repo, environment, before); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, sqlUnblock, repo.Name, ref.Name, environment, *ref.Commit); err != nil {
-			return fmt.Errorf("forget what older commits were refused: %w", err)
+		if err := lockRevisions(ctx, tx, repo.Name, commits...); err != nil {
+			return err
 		}
 		if err := r.storeEvaluation(ctx, tx, evaluation{
 			Repository: repo.Name, Commit: *ref.Commit, Environment: environment, Ref: ref.Name, Generation: ref.Generation, Outcome: outcomes,
@@ -151,11 +156,27 @@ func (r *Reconciler) desire(ctx context.Context, job *queue.Job, repo gitwatch.R
 		}); err != nil {
 			return err
 		}
-		if err := r.refresh(ctx, tx, repo.Name, *ref.Commit); err != nil {
-			return err
+		for _, commit := range commits {
+			if err := r.refresh(ctx, tx, repo.Name, commit); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, sqlUnblock, repo.Name, ref.Name, environment, *ref.Commit); err != nil {
+			return fmt.Errorf("forget what older commits were refused: %w", err)
 		}
 		return job.Hold(ctx, tx)
 	})
+}
+
+// lockJobs takes the locks of the jobs of all applications that are known.
+func (r *Reconciler) lockJobs(ctx context.Context, tx pgx.Tx, v *view) error {
+	var ids []int64
+	for _, f := range v.findings {
+		if f.known != nil {
+			ids = append(ids, f.known.ID)
+		}
+	}
+	return r.Runs.LockJobs(ctx, tx, r.Queue, ids...)
 }
 
 // kept returns an outcome with what was told of the same commit before, if nothing came of it since: the record of a
@@ -355,8 +376,13 @@ func (r *Reconciler) release(ctx context.Context, tx pgx.Tx, a planner.Applicati
 	}
 	if f.gone {
 		run.Kind = apply.Remove
-	} else if run.Paths, err = r.paths(ctx, tx, a.Environment); err != nil {
-		return err
+	} else {
+		if group := f.release.Score.Lookup("metadata", "annotations", apply.AtomicAnnotation); group != nil {
+			run.Atomic = group.Value()
+		}
+		if run.Paths, err = r.paths(ctx, tx, a.Environment); err != nil {
+			return err
+		}
 	}
 	id, replaced, err := r.Runs.Schedule(ctx, tx, r.Queue, run)
 	if err != nil {
@@ -365,9 +391,7 @@ func (r *Reconciler) release(ctx context.Context, tx pgx.Tx, a planner.Applicati
 	out.Generation, out.Run, out.State = generation, id, string(apply.Queued)
 	for _, old := range replaced {
 		if old.Commit != commit {
-			if err := r.refresh(ctx, tx, old.Repository, old.Commit); err != nil {
-				return err
-			}
+			f.replaced = append(f.replaced, old.Commit)
 		}
 	}
 	return nil

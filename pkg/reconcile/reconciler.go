@@ -59,6 +59,7 @@ type Source interface {
 // Queue is what is needed of the queue.
 type Queue interface {
 	Enqueue(ctx context.Context, tx pgx.Tx, inserts ...queue.Insert) ([]queue.Enqueued, error)
+	Lock(ctx context.Context, tx pgx.Tx, keys ...string) error
 }
 
 // Reconciler joins the rooms.

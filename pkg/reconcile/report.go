@@ -39,11 +39,20 @@ const (
 ON CONFLICT (repository, ref, environment, commit) DO UPDATE SET generation = $5, outcome = $6, blocked = $7,
   created_at = CASE WHEN e.outcome::text = excluded.outcome::text THEN e.created_at ELSE now() END`
 	// What an older commit was refused is of no interest any more.
-	sqlUnblock     = `UPDATE evaluations SET blocked = false WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit <> $4 AND blocked`
-	sqlBlocked     = `SELECT DISTINCT repository FROM evaluations WHERE environment = $1 AND blocked`
-	sqlEvaluation  = `SELECT ` + evaluationColumns + ` FROM evaluations WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit = $4`
+	sqlUnblock       = `UPDATE evaluations SET blocked = false WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit <> $4 AND blocked`
+	sqlBlocked       = `SELECT DISTINCT repository FROM evaluations WHERE environment = $1 AND blocked`
+	sqlEvaluation    = `SELECT ` + evaluationColumns + ` FROM evaluations WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit = $4`
+	sqlLockRevisions = `SELECT count(pg_advisory_xact_lock(lock)) FROM
+(SELECT DISTINCT hashtextextended('revision ' || $1 || ' ' || c, 11) AS lock FROM unnest($2::text[]) c ORDER BY 1) locks`
 	sqlEvaluations = `SELECT ` + evaluationColumns + ` FROM evaluations WHERE repository = $1 AND commit = $2 ORDER BY ref, environment`
 )
+
+// lockRevisions keeps others from telling what became of commits until the transaction ends. Who tells has to see what all
+// before have stored: two runs that end at once would else each tell that the other one still runs.
+func lockRevisions(ctx context.Context, tx pgx.Tx, repository string, commits ...string) error {
+	_, err := tx.Exec(ctx, sqlLockRevisions, repository, commits)
+	return fault.While("lock revisions", err)
+}
 
 func (r *Reconciler) storeEvaluation(ctx context.Context, db postgres.Querier, e evaluation) error {
 	if e.Outcome == nil {
@@ -81,6 +90,9 @@ func evaluations(rows pgx.Rows, err error) ([]evaluation, error) {
 // refresh tells anew what became of a commit: the status of each environment, and the comment of the pull request whose
 // merge made it.
 func (r *Reconciler) refresh(ctx context.Context, tx pgx.Tx, repository, commit string) error {
+	if err := lockRevisions(ctx, tx, repository, commit); err != nil {
+		return err
+	}
 	list, err := r.ofBranches(ctx, tx, repository, commit)
 	if err != nil || len(list) == 0 {
 		return err
@@ -131,7 +143,7 @@ func (r *Reconciler) update(ctx context.Context, tx pgx.Tx, o *status.Outcome) e
 	}
 	o.State, o.Problem, o.Behind, o.Seconds, o.Undone, o.Undoing = string(run.State), nil, 0, seconds(run), 0, ""
 	o.Asks, o.Paused = run.Waits, run.PausedBy != nil
-	if run.State != apply.Failed && run.State != apply.Queued {
+	if run.State != apply.Failed && run.State != apply.Queued && run.Atomic == "" {
 		return nil
 	}
 	if run.State == apply.Failed {
@@ -145,7 +157,7 @@ func (r *Reconciler) update(ctx context.Context, tx pgx.Tx, o *status.Outcome) e
 		switch {
 		case run.State == apply.Queued && other.State == apply.Running && other.Application == run.Application:
 			o.Behind = other.ID
-		case run.State == apply.Failed && other.ID > run.ID && other.Kind == apply.Rollback && other.Commit == run.Commit:
+		case (run.State == apply.Failed || run.Atomic != "") && other.ID > run.ID && other.Kind == apply.Rollback && other.Commit == run.Commit:
 			o.Undone, o.Undoing = other.Generation, string(other.State)
 			if other.State == apply.Succeeded {
 				o.Undoing = ""
@@ -222,6 +234,8 @@ func deployed(outcomes []status.Outcome) (forge.State, string) {
 			asked = o.Application + ": " + o.Asks
 		case o.State == string(apply.Queued) || o.State == string(apply.Running):
 			counts["deploying"]++
+		case o.Together():
+			counts["taken back"]++
 		case o.State == string(apply.Succeeded):
 			counts["deployed"]++
 		case o.State != "":
@@ -229,7 +243,7 @@ func deployed(outcomes []status.Outcome) (forge.State, string) {
 		}
 	}
 	var parts []string
-	for _, what := range []string{"invalid", "failed", "asking", "waiting", "on hold", "deploying", "deployed", "superseded", "cancelled"} {
+	for _, what := range []string{"invalid", "failed", "asking", "waiting", "on hold", "deploying", "deployed", "taken back", "superseded", "cancelled"} {
 		if counts[what] > 0 {
 			parts = append(parts, strconv.Itoa(counts[what])+" "+what)
 		}

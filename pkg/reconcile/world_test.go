@@ -138,6 +138,8 @@ func (w *world) newReplica(pool *pgxpool.Pool) replica {
 	runHandler := r.Runner.Handler()
 	runHandler.BackoffBase, runHandler.BackoffCap = 10*time.Millisecond, 50*time.Millisecond
 	q.Handle(apply.JobKind, runHandler)
+	q.Handle(apply.UndoKind, r.Runner.UndoHandler())
+	q.Handle(apply.TogetherKind, r.Runner.TogetherHandler())
 	q.Handle(gitwatch.JobKind, watcher.Handler())
 	q.Handle(status.JobKind, r.Outbox.Handler())
 	ctx, stop := context.WithCancel(w.Context())

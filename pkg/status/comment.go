@@ -107,8 +107,8 @@ func applications(outcomes []Outcome) int {
 
 // tally counts what a verdict is made of.
 type tally struct {
-	invalid, failed, asking, waiting, held, running, done, cancelled, superseded int
-	sum                                                                          planner.Summary
+	invalid, failed, undone, asking, waiting, held, running, done, cancelled, superseded int
+	sum                                                                                  planner.Summary
 }
 
 func tallyOf(changed []Outcome) (t tally) {
@@ -118,6 +118,8 @@ func tallyOf(changed []Outcome) (t tally) {
 			t.invalid++
 		case o.State == "failed":
 			t.failed++
+		case o.Together():
+			t.undone++
 		case o.State == "succeeded":
 			t.done++
 		case o.Asks != "":
@@ -182,7 +184,7 @@ func (c Comment) progress(t tally, all int) (icon string, parts []string) {
 		n    int
 		what string
 	}{
-		{t.failed, "**%d failed**"}, {t.invalid, "**%d cannot be deployed**"}, {t.asking, "%d waiting for people"},
+		{t.failed, "**%d failed**"}, {t.invalid, "**%d cannot be deployed**"}, {t.undone, "%d taken back with it"}, {t.asking, "%d waiting for people"},
 		{t.waiting, "%d waiting for a confirmation"},
 		{t.held, "%d on hold"}, {t.running, "%d in progress"}, {t.cancelled, "%d cancelled"}, {t.superseded, "%d replaced by a newer commit"},
 	} {

@@ -48,6 +48,9 @@ func (o Outcome) Changes() bool {
 // Failed says that it is broken: the file, or what became of it.
 func (o Outcome) Failed() bool { return o.Faults.Err() != nil || o.State == "failed" }
 
+// Together says that it was taken back because another application of the commit failed.
+func (o Outcome) Together() bool { return o.Undone > 0 && o.State != "failed" }
+
 // rank orders outcomes by how much a person has to know of them.
 func (o Outcome) rank() int {
 	switch {
@@ -76,6 +79,8 @@ func (o Outcome) matters() string {
 		return "❌ " + text
 	case o.State == "failed":
 		return "❌ failed" + o.took("after") + o.undo()
+	case o.Together():
+		return "↩ not deployed, because another application of the commit failed" + o.undo()
 	case o.State == "succeeded" && o.Plan != nil && o.Plan.Removal():
 		return "✅ removed" + o.took("in")
 	case o.State == "succeeded":
