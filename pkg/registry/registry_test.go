@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	real "github.com/google/go-containerregistry/pkg/registry"
+	served "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
@@ -18,7 +18,7 @@ import (
 
 func TestTellsWhatIsGoneFromWhatIsNotKnown(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(real.New(real.Logger(log.New(io.Discard, "", 0))))
+	server := httptest.NewServer(served.New(served.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
 	closed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
 	t.Cleanup(closed.Close)
