@@ -213,10 +213,8 @@ func (r *Reconciler) Retry(ctx context.Context, environment, name string) (run a
 		if err := r.release(ctx, tx, a, &f, failed.Commit, "retry", &out); err != nil {
 			return err
 		}
-		for _, commit := range f.replaced {
-			if err := r.refresh(ctx, tx, a.Repository, commit); err != nil {
-				return err
-			}
+		if err := r.retell(ctx, tx, a.Repository, f.replaced); err != nil {
+			return err
 		}
 		if run, err = r.Runs.Run(ctx, tx, out.Run); err != nil {
 			return err

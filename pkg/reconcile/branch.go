@@ -134,20 +134,21 @@ func (r *Reconciler) desire(ctx context.Context, job *queue.Job, repo gitwatch.R
 			return err
 		}
 		var outcomes []status.Outcome
-		commits := []string{*ref.Commit}
+		var replaced []int64
 		for i := range v.findings {
 			o, err := r.decide(ctx, tx, v, &v.findings[i], *ref.Commit)
 			if err != nil {
 				return err
 			}
 			outcomes = append(outcomes, told.kept(o))
-			commits = append(commits, v.findings[i].replaced...)
+			replaced = append(replaced, v.findings[i].replaced...)
 		}
 		outcomes = append(outcomes, told.gone(outcomes)...)
 		if err := r.wakeNeighbours(ctx, tx, repo, environment, before); err != nil {
 			return err
 		}
-		if err := lockRevisions(ctx, tx, repo.Name, commits...); err != nil {
+		commits, err := lockTelling(ctx, tx, repo.Name, replaced, *ref.Commit)
+		if err != nil {
 			return err
 		}
 		if err := r.storeEvaluation(ctx, tx, evaluation{
@@ -390,9 +391,7 @@ func (r *Reconciler) release(ctx context.Context, tx pgx.Tx, a planner.Applicati
 	}
 	out.Generation, out.Run, out.State = generation, id, string(apply.Queued)
 	for _, old := range replaced {
-		if old.Commit != commit {
-			f.replaced = append(f.replaced, old.Commit)
-		}
+		f.replaced = append(f.replaced, old.ID)
 	}
 	return nil
 }

@@ -31,8 +31,8 @@ type finding struct {
 	base      planner.Base
 	release   *planner.Release
 	plan      *planner.Plan
-	// replaced are the commits of runs that this one's has taken the place of.
-	replaced []string
+	// replaced are the runs that this one's has taken the place of.
+	replaced []int64
 }
 
 // view is a tree as it is seen in one environment.

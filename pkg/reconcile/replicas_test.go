@@ -84,3 +84,63 @@ func TestReplicasShareTheWork(t *testing.T) {
 		t.Errorf("commits that no run counts: %v", seen)
 	}
 }
+
+// Two runs of one commit end at the same time, each in a transaction that does not see the other: the status tells both.
+func TestRunsThatEndTogetherAreBothTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	commit := w.push(map[string]string{"one/score.yaml": file("one", "a:1"), "two/score.yaml": file("two", "b:1")})
+	w.equal("success: 2 deployed", w.said(commit))
+	if _, err := w.Pool.Exec(t.Context(), "UPDATE runs SET state = 'running'"); err != nil {
+		t.Fatal(err)
+	}
+	w.tx(func(tx pgx.Tx) error { return w.refresh(t.Context(), tx, ours, commit) })
+	w.equal("pending: 2 deploying", w.said(commit))
+	end := func(tx pgx.Tx, name string) error {
+		if _, err := tx.Exec(t.Context(), "UPDATE runs SET state = 'succeeded' WHERE name = $1", name); err != nil {
+			return err
+		}
+		return w.refresh(t.Context(), tx, ours, commit)
+	}
+	second := make(chan error, 1)
+	w.tx(func(tx pgx.Tx) error {
+		if err := end(tx, "one"); err != nil {
+			return err
+		}
+		go func() { second <- pgx.BeginFunc(t.Context(), w.Pool, func(tx pgx.Tx) error { return end(tx, "two") }) }()
+		w.until("the second to wait for the first", func() bool {
+			return w.rows("SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == "1"
+		})
+		return nil
+	})
+	if err := <-second; err != nil {
+		t.Fatal(err)
+	}
+	w.equal("success: 2 deployed", w.said(commit))
+}
+
+// A commit that finds the run of an earlier one under way tells when that has ended.
+func TestEndOfARunIsToldByEveryCommitThatTellsOfIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first := w.push(map[string]string{"one/score.yaml": file("one", "a:1")})
+	for _, sql := range []string{"UPDATE runs SET state = 'running'", "UPDATE applications SET applied = 0"} {
+		if _, err := w.Pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second := w.push(map[string]string{"two/score.yaml": file("two", "b:1")})
+	w.equal("pending: 1 deploying, 1 deployed", w.said(second))
+	w.tx(func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), "UPDATE runs SET state = 'succeeded'"); err != nil {
+			return err
+		}
+		list, err := w.Runs.Runs(t.Context(), tx, apply.RunFilter{Name: "one"}, 1)
+		if err != nil {
+			return err
+		}
+		return w.RunChanged(t.Context(), tx, list[0])
+	})
+	w.equal("success: 1 deployed", w.said(first))
+	w.equal("success: 2 deployed", w.said(second))
+}

@@ -35,13 +35,15 @@ type evaluation struct {
 const (
 	evaluationColumns = `repository, commit, environment, ref, generation, outcome, blocked, created_at`
 	// The time is that of the outcome: to find the same again makes nothing new.
-	sqlStoreEvaluation = `INSERT INTO evaluations AS e (repository, commit, environment, ref, generation, outcome, blocked) VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (repository, ref, environment, commit) DO UPDATE SET generation = $5, outcome = $6, blocked = $7,
+	sqlStoreEvaluation = `INSERT INTO evaluations AS e (repository, commit, environment, ref, generation, outcome, blocked, runs) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (repository, ref, environment, commit) DO UPDATE SET generation = $5, outcome = $6, blocked = $7, runs = $8,
   created_at = CASE WHEN e.outcome::text = excluded.outcome::text THEN e.created_at ELSE now() END`
 	// What an older commit was refused is of no interest any more.
-	sqlUnblock       = `UPDATE evaluations SET blocked = false WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit <> $4 AND blocked`
-	sqlBlocked       = `SELECT DISTINCT repository FROM evaluations WHERE environment = $1 AND blocked`
-	sqlEvaluation    = `SELECT ` + evaluationColumns + ` FROM evaluations WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit = $4`
+	sqlUnblock    = `UPDATE evaluations SET blocked = false WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit <> $4 AND blocked`
+	sqlBlocked    = `SELECT DISTINCT repository FROM evaluations WHERE environment = $1 AND blocked`
+	sqlEvaluation = `SELECT ` + evaluationColumns + ` FROM evaluations WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit = $4`
+	// The commits that tell of runs: their own, and those that found them under way.
+	sqlTelling       = `SELECT DISTINCT commit FROM evaluations WHERE repository = $1 AND runs && $2 AND ref NOT LIKE '#%' ORDER BY commit`
 	sqlLockRevisions = `SELECT count(pg_advisory_xact_lock(lock)) FROM
 (SELECT DISTINCT hashtextextended('revision ' || $1 || ' ' || c, 11) AS lock FROM unnest($2::text[]) c ORDER BY 1) locks`
 	sqlEvaluations = `SELECT ` + evaluationColumns + ` FROM evaluations WHERE repository = $1 AND commit = $2 ORDER BY ref, environment`
@@ -58,7 +60,13 @@ func (r *Reconciler) storeEvaluation(ctx context.Context, db postgres.Querier, e
 	if e.Outcome == nil {
 		e.Outcome = []status.Outcome{}
 	}
-	if _, err := db.Exec(ctx, sqlStoreEvaluation, e.Repository, e.Commit, e.Environment, e.Ref, e.Generation, e.Outcome, e.Blocked); err != nil {
+	runs := []int64{}
+	for _, o := range e.Outcome {
+		if o.Run != 0 {
+			runs = append(runs, o.Run)
+		}
+	}
+	if _, err := db.Exec(ctx, sqlStoreEvaluation, e.Repository, e.Commit, e.Environment, e.Ref, e.Generation, e.Outcome, e.Blocked, runs); err != nil {
 		return fmt.Errorf("store evaluation: %w", err)
 	}
 	return nil
@@ -187,7 +195,39 @@ func (r *Reconciler) RunChanged(ctx context.Context, tx pgx.Tx, run apply.Run) e
 			return err
 		}
 	}
-	return r.refresh(ctx, tx, run.Repository, run.Commit)
+	return r.retell(ctx, tx, run.Repository, []int64{run.ID}, run.Commit)
+}
+
+// retell tells anew what became of the commits that tell of runs, and of those that are named.
+func (r *Reconciler) retell(ctx context.Context, tx pgx.Tx, repository string, runs []int64, commits ...string) error {
+	commits, err := lockTelling(ctx, tx, repository, runs, commits...)
+	if err != nil {
+		return err
+	}
+	for _, commit := range commits {
+		if err := r.refresh(ctx, tx, repository, commit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lockTelling locks the commits that tell of runs, and those that are named, in one order, and returns them.
+func lockTelling(ctx context.Context, tx pgx.Tx, repository string, runs []int64, commits ...string) ([]string, error) {
+	if len(runs) > 0 {
+		rows, err := tx.Query(ctx, sqlTelling, repository, runs)
+		if err != nil {
+			return nil, fmt.Errorf("read who tells of runs: %w", err)
+		}
+		more, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return nil, fmt.Errorf("read who tells of runs: %w", err)
+		}
+		commits = append(commits, more...)
+	}
+	slices.Sort(commits)
+	commits = slices.Compact(commits)
+	return commits, lockRevisions(ctx, tx, repository, commits...)
 }
 
 // proposed sums up what a pull request would do.

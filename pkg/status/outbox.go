@@ -75,6 +75,7 @@ WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4 AND version
 
 // Enqueuer is what the outbox needs of the queue.
 type Enqueuer interface {
+	Lock(ctx context.Context, tx pgx.Tx, keys ...string) error
 	Enqueue(ctx context.Context, tx pgx.Tx, inserts ...queue.Insert) ([]queue.Enqueued, error)
 }
 
@@ -106,6 +107,14 @@ func (o *Outbox) Collectors() []prometheus.Collector {
 // Say stores reports in the caller's transaction and sees to it that they are sent. What is said already is not said
 // again.
 func (o *Outbox) Say(ctx context.Context, tx pgx.Tx, reports ...Report) error {
+	keys := make([]string, len(reports))
+	for i, r := range reports {
+		keys[i] = r.key()
+	}
+	// Before the reports' rows, as who sends them does.
+	if err := o.Queue.Lock(ctx, tx, keys...); err != nil {
+		return err
+	}
 	var jobs []queue.Insert
 	for _, r := range reports {
 		var version int64

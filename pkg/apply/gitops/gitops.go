@@ -15,6 +15,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -44,6 +45,9 @@ type Target struct {
 	Dir, Data string
 	// Remote returns where a deployment repository is and with which credentials.
 	Remote func(t *platform.GitOpsTarget) gitrepo.Remote
+
+	// turns holds, by repository and branch, a channel with one place.
+	turns sync.Map
 }
 
 var _ apply.Target = (*Target)(nil)
@@ -76,7 +80,12 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 	}
 	p := push{mirror: mirror, client: t.Client, remote: remote, settings: settings, delivery: d, public: public}
 	p.delivery.Remove = append(paths(secret), d.Remove...)
+	leave, err := t.turn(ctx, settings)
+	if err != nil {
+		return done, err
+	}
 	committed, err := p.run(ctx)
+	leave()
 	done = plus(done, committed)
 	if err != nil || settings.Secrets == "" {
 		return done, err
@@ -86,6 +95,19 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 		done = plus(done, removed)
 	}
 	return done, err
+}
+
+// turn waits until no other run of this process commits to the branch: each push makes what others have built outdated, so
+// that runs which build at the same time mostly work for nothing.
+func (t *Target) turn(ctx context.Context, settings *platform.GitOpsTarget) (leave func(), err error) {
+	kept, _ := t.turns.LoadOrStore([2]string{settings.Repository, settings.Branch}, make(chan struct{}, 1))
+	place := kept.(chan struct{})
+	select {
+	case place <- struct{}{}:
+		return func() { <-place }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // plus joins what two parts of a delivery did.
