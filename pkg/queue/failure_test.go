@@ -24,55 +24,6 @@ func soon(h queue.Handler) queue.Handler {
 	return h
 }
 
-func TestRetriesByFaultClassAndBuriesWithHistory(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		err      error
-		attempts int
-		code     string
-	}{
-		"permanent": {fault.New(fault.ScoreSyntax, "no YAML"), 1, "ORC-1001"},
-		"refused":   {fault.New(fault.DatabaseNewer, "a person must act"), 1, "ORC-9005"},
-		"retryable": {fault.New(fault.DatabaseUnreachable, "later perhaps"), 3, "ORC-9003"},
-		"conflict":  {fault.New(fault.JobOutdated, "look again"), 3, "ORC-5007"},
-		"no fault":  {errors.New("something with a zero byte \x00 and the word hunter2"), 3, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			pool := testenv.Pool(t)
-			cfg := quick()
-			cfg.Redact = func(s string) string { return strings.ReplaceAll(s, "hunter2", "***") }
-			q := queue.New(pool, cfg)
-			var told atomic.Int32
-			q.Handle("k", soon(queue.Handler{
-				MaxAttempts: 3,
-				Work:        func(context.Context, *queue.Job) error { return test.err },
-				OnEnd: func(ctx context.Context, tx pgx.Tx, job *queue.Job, cause error) error {
-					told.Add(1)
-					if !errors.Is(cause, test.err) || job.Attempt != test.attempts {
-						t.Errorf("told of attempt %d and %v", job.Attempt, cause)
-					}
-					_, err := tx.Exec(ctx, "CREATE TABLE told ()")
-					return err
-				},
-			}))
-			run(t, q)
-			e := wantState(t, q, enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "a"})[0].ID, queue.Dead)
-			if len(e.Failures) != test.attempts || e.Attempt != test.attempts {
-				t.Fatalf("%d attempts with %d failures, want %d", e.Attempt, len(e.Failures), test.attempts)
-			}
-			for i, f := range e.Failures {
-				if f.Attempt != i+1 || f.Code != test.code || f.Error == "" || f.Worker == "" || f.At.IsZero() || strings.Contains(f.Error, "hunter2") {
-					t.Errorf("failure %d is %+v", i, f)
-				}
-			}
-			if told.Load() != 1 {
-				t.Errorf("told %d times", told.Load())
-			}
-		})
-	}
-}
-
 func TestWaitsAsLongAsTheFaultAsks(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t)

@@ -106,7 +106,7 @@ func (w *worker) renewed(h *held, b beaten, validUntil time.Time) {
 // watch stops jobs whose lease could not be renewed in time, by this machine's own clock: when the database cannot be
 // asked, nobody else tells us that another worker may have taken over.
 func (w *worker) watch(ctx context.Context) {
-	ticker := time.NewTicker(w.margin() / 4)
+	ticker := time.NewTicker(min(w.margin()/4, time.Second))
 	defer ticker.Stop()
 	for {
 		select {
@@ -182,6 +182,9 @@ func (q *Queue) takeOver(ctx context.Context, ref jobRef) error {
 		_, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", takeOverWait.String())
 		if err == nil {
 			outcome, err = q.settleIn(ctx, tx, ref, v, true)
+		}
+		if err == nil && outcome != "" {
+			_, err = tx.Exec(ctx, sqlSignal, ref.ID) // Its worker may be alive.
 		}
 		return err
 	})

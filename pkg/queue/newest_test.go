@@ -2,7 +2,6 @@ package queue_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -13,53 +12,6 @@ import (
 	"github.com/innominatus/reconciler/internal/testenv"
 	"github.com/innominatus/reconciler/pkg/queue"
 )
-
-func TestNewestWinsAndSupersededJobsNeverRun(t *testing.T) {
-	t.Parallel()
-	pool := testenv.Pool(t)
-	cfg := quick()
-	cfg.Heartbeat = 900 * time.Millisecond // The running job learns of the newer one by notification.
-	q := queue.New(pool, cfg)
-	ran := make(chan int64, 9)
-	newer, goOn := make(chan struct{}), make(chan struct{})
-	q.Handle("run", work(func(_ context.Context, job *queue.Job) error {
-		ran <- job.Generation
-		if job.Generation > 1 {
-			return nil
-		}
-		<-job.Superseded()
-		close(newer)
-		<-goOn
-		return queue.ErrSuperseded
-	}))
-	run(t, q)
-	insert := func(generation int64) queue.Enqueued {
-		return enqueue(t, pool, q, queue.Insert{Kind: "run", Key: "shop/prod", Generation: generation, Args: generation})[0]
-	}
-	first := insert(1)
-	if got := receive(t, "the first", ran); got != 1 {
-		t.Fatalf("generation %d ran", got)
-	}
-	second := insert(2)
-	receive(t, "the first to learn of the newer", newer)
-	third := insert(3)
-	old := insert(2)
-	close(goOn)
-
-	want := []queue.Replaced{{ID: second.ID, Generation: 2, Args: json.RawMessage("2")}}
-	if diff := cmp.Diff(want, third.Replaced); diff != "" {
-		t.Error(diff)
-	}
-	if diff := cmp.Diff(queue.Enqueued{Outcome: queue.Older, ID: third.ID}, old); diff != "" {
-		t.Error(diff)
-	}
-	wantState(t, q, first.ID, queue.Superseded)
-	wantState(t, q, second.ID, queue.Superseded)
-	wantState(t, q, third.ID, queue.Done)
-	if got := receive(t, "the third", ran); got != 3 {
-		t.Errorf("generation %d ran", got)
-	}
-}
 
 func TestANewerGenerationReplacesOneThatWaitsForItsRetry(t *testing.T) {
 	t.Parallel()

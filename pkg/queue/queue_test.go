@@ -2,15 +2,12 @@ package queue_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -130,46 +127,6 @@ func work(f func(ctx context.Context, job *queue.Job) error) queue.Handler {
 
 func done(context.Context, *queue.Job) error { return nil }
 
-func TestEnqueuesInTheCallersTransaction(t *testing.T) {
-	t.Parallel()
-	pool := testenv.Pool(t)
-	q := queue.New(pool, quick())
-	rolledBack := errors.New("rolled back")
-	var lost int64
-	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-		out, err := q.Enqueue(t.Context(), tx, queue.Insert{Kind: "k", Key: "a"})
-		if err != nil {
-			return err
-		}
-		lost = out[0].ID
-		return rolledBack
-	})
-	if !errors.Is(err, rolledBack) {
-		t.Fatal(err)
-	}
-	_, err = q.Get(t.Context(), lost)
-	wantCode(t, err, fault.JobNotFound)
-
-	type args struct{ Repository string }
-	got := make(chan args, 1)
-	q.Handle("k", work(func(_ context.Context, job *queue.Job) error {
-		var a args
-		err := job.Bind(&a)
-		got <- a
-		return err
-	}))
-	run(t, q)
-	// A zero byte is fine in JSON, but not in PostgreSQL's jsonb.
-	id := enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "a", Args: args{"shop\x00"}})[0].ID
-	if diff := cmp.Diff(args{"shop\x00"}, receive(t, "the job", got)); diff != "" {
-		t.Error(diff)
-	}
-	entry := wantState(t, q, id, queue.Done)
-	if entry.Attempt != 1 || entry.StartedAt == nil || entry.Worker == "" {
-		t.Errorf("history does not tell of the attempt: %+v", entry)
-	}
-}
-
 func TestRefusesTransactionsThatCannotSeeWhatWasCommittedBeforeTheLock(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t)
@@ -209,51 +166,6 @@ func TestRefusesJobsThatBreakTheRules(t *testing.T) {
 	}
 }
 
-func TestNeverTwoWorkersOnOneKeyAndFirstInFirstOut(t *testing.T) {
-	t.Parallel()
-	pool := testenv.Pool(t)
-	const keys, each = 5, 30
-	var mu sync.Mutex
-	order := map[string][]int{}
-	busy := map[string]*atomic.Int32{}
-	for k := range keys {
-		busy[fmt.Sprint("key", k)] = new(atomic.Int32)
-	}
-	handler := work(func(_ context.Context, job *queue.Job) error {
-		if busy[job.Key].Add(1) != 1 {
-			t.Errorf("two workers on %s", job.Key)
-		}
-		var n int
-		if err := job.Bind(&n); err != nil {
-			return err
-		}
-		mu.Lock()
-		order[job.Key] = append(order[job.Key], n)
-		mu.Unlock()
-		busy[job.Key].Add(-1)
-		return nil
-	})
-	var producer *queue.Queue
-	for range 3 {
-		q := queue.New(pool, quick())
-		q.Handle("k", handler)
-		run(t, q)
-		producer = q
-	}
-	want := map[string][]int{}
-	for n := range each {
-		for k := range keys {
-			key := fmt.Sprint("key", k)
-			enqueue(t, pool, producer, queue.Insert{Kind: "k", Key: key, Args: n})
-			want[key] = append(want[key], n)
-		}
-	}
-	until(t, "all are done", func() bool { return live(t, producer) == 0 })
-	if diff := cmp.Diff(want, order); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func live(t testing.TB, q *queue.Queue) (n int64) {
 	t.Helper()
 	stats, err := q.Stats(t.Context())
@@ -264,54 +176,6 @@ func live(t testing.TB, q *queue.Queue) (n int64) {
 		n += s.Count
 	}
 	return n
-}
-
-func TestPriorityGoesFirstAndStarvesNobody(t *testing.T) {
-	t.Parallel()
-	pool := testenv.Pool(t)
-	cfg := quick()
-	cfg.Workers = 1
-	q := queue.New(pool, cfg)
-	var ran []string
-	q.Handle("k", work(func(_ context.Context, job *queue.Job) error {
-		ran = append(ran, job.Key)
-		return nil
-	}))
-	enqueue(t, pool, q,
-		queue.Insert{Kind: "k", Key: "low", Priority: new(int16(queue.LowestPriority))},
-		queue.Insert{Kind: "k", Key: "default"},
-		queue.Insert{Kind: "k", Key: "high", Priority: new(int16(queue.HighestPriority))},
-		queue.Insert{Kind: "k", Key: "low that waited", Priority: new(int16(queue.LowestPriority)), RunAt: time.Now().Add(-5 * time.Minute)})
-	run(t, q)
-	until(t, "all are done", func() bool { return live(t, q) == 0 })
-	if diff := cmp.Diff([]string{"low that waited", "high", "default", "low"}, ran); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestAPoisonedKeyDoesNotDelayOthers(t *testing.T) {
-	t.Parallel()
-	pool := testenv.Pool(t)
-	q := queue.New(pool, quick())
-	q.Handle("k", queue.Handler{BackoffBase: time.Hour, BackoffCap: time.Hour, Work: func(_ context.Context, job *queue.Job) error {
-		if job.Key == "poisoned" {
-			panic("poison")
-		}
-		return nil
-	}})
-	run(t, q)
-	poisoned := enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "poisoned"}, queue.Insert{Kind: "k", Key: "poisoned"})
-	for n := range 20 {
-		id := enqueue(t, pool, q, queue.Insert{Kind: "k", Key: fmt.Sprint("fine", n)})[0].ID
-		wantState(t, q, id, queue.Done)
-	}
-	e, err := q.Get(t.Context(), poisoned[0].ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if e.State != queue.Ready || len(e.Failures) != 1 || e.Failures[0].Code != string(fault.JobPanicked) {
-		t.Errorf("the poisoned job is %s with %+v", e.State, e.Failures)
-	}
 }
 
 func TestADelayedJobStartsAtItsTime(t *testing.T) {

@@ -180,6 +180,9 @@ const (
 			(extract(epoch FROM greatest(now() - min(CASE WHEN state = 2 THEN started_at ELSE run_at END), interval '0')) * 1000000)::bigint AS oldest
 		FROM jobs GROUP BY kind, state ORDER BY kind, state`
 
+	// sqlSignal has the worker of the job $1 look at its lease.
+	sqlSignal = `SELECT pg_notify('` + signalChannel + `', $1::bigint::text)`
+
 	entryColumns = `id, kind, key, state, attempt, max_attempts, generation, priority, coalesce(dedupe, '') AS dedupe,
 		coalesce(worker, '') AS worker, coalesce(note, '') AS note, coalesce(retry_of, 0) AS retry_of, created_at, run_at, started_at,
 		failures, args`

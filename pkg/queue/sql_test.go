@@ -45,6 +45,7 @@ var statements = map[string]struct{ sql, arguments string }{
 	"sqlPrune":         {sqlPrune, "1000000"},
 	"sqlCancelWaiting": {sqlCancelWaiting, "(SELECT max(id) FROM jobs), 'n'"},
 	"sqlCancelRunning": {sqlCancelRunning, "(SELECT min(id) FROM held), 'n'"},
+	"sqlSignal":        {sqlSignal, "1"},
 	"sqlStats":         {sqlStats, ""},
 	"sqlGet":           {sqlGet, "5000"},
 	"sqlList":          {sqlList, "'', NULL, 9223372036854775807, 50"},
