@@ -18,6 +18,10 @@ const (
 	JobOutdated Code = "ORC-5007"
 	// JobAbandoned: the process that did the job is gone.
 	JobAbandoned Code = "ORC-5008"
+	// QueueNotPaused: there is no such pause to end.
+	QueueNotPaused Code = "ORC-5020"
+	// QueueKindUnknown: no jobs of this kind exist.
+	QueueKindUnknown Code = "ORC-5021"
 )
 
 var run = map[Code]Entry{
@@ -60,5 +64,15 @@ var run = map[Code]Entry{
 		Title: "The worker is gone", Class: Retryable,
 		Why:    "The process that did the work ended, hung, or lost the database, and another one took over.",
 		Remedy: "It is tried again by itself. If it happens at each attempt, the work itself may bring the process down: look at its memory.",
+	},
+	QueueNotPaused: {
+		Title: "The queue is not paused", Class: Conflict,
+		Why:    "There is no pause of this kind of jobs; a pause of all kinds is ended without naming one.",
+		Remedy: "`reconciler queue` lists what is paused.",
+	},
+	QueueKindUnknown: {
+		Title: "There is no such kind of jobs", Class: Permanent,
+		Why:    "The server has no work of this kind.",
+		Remedy: "`reconciler queue` lists the kinds that have jobs now.",
 	},
 }

@@ -24,7 +24,7 @@ const (
 	DefaultMaxAttempts = 8
 	// attemptsLimit bounds the list of failures kept with a job.
 	attemptsLimit = 100
-	// nameLimit bounds kinds, keys and dedupes in bytes: they stand in indexes, whose rows end at 2,700 bytes.
+	// nameLimit bounds kinds, keys, dedupes and owners in bytes: they stand in indexes, whose rows end at 2,700 bytes.
 	nameLimit = 500
 	// argsLimit bounds arguments in bytes: they are written again with each change of the job's row.
 	argsLimit = 1 << 20
@@ -43,6 +43,8 @@ type Insert struct {
 	// Dedupe, if not "", drops this job when one of the same kind, key, generation and dedupe waits. A running one does not
 	// count: it may have looked at the world before what this job is about happened.
 	Dedupe string
+	// Owner is whose work it is, as OWNER/REPOSITORY, for Config.PerRepository and Config.PerOwner; "" is nobody's.
+	Owner string
 	// Priority is 0 (first) to 4 (last); nil means [DefaultPriority].
 	Priority *int16
 	// RunAt is when the job may start at the earliest; zero means now, by the database's clock.
@@ -128,7 +130,7 @@ func (q *Queue) enqueueBatch(inserts []Insert) (*pgx.Batch, error) {
 		if !in.RunAt.IsZero() {
 			runAt = &in.RunAt
 		}
-		batch.Queue(sqlInsert, in.Key, in.Kind, in.Generation, orNull(in.Dedupe), *in.Priority, args, runAt, in.MaxAttempts, nil)
+		batch.Queue(sqlInsert, in.Key, in.Kind, in.Generation, orNull(in.Dedupe), *in.Priority, args, runAt, in.MaxAttempts, nil, in.Owner)
 	}
 	return &batch, nil
 }
@@ -148,8 +150,8 @@ func (q *Queue) check(in *Insert) (json.RawMessage, error) {
 			return nil, fault.New(fault.JobInvalid, "write the arguments of a %s job: %w", in.Kind, err)
 		}
 	}
-	for name, value := range map[string]string{"kind": in.Kind, "key": in.Key, "dedupe": in.Dedupe} {
-		if len(value) > nameLimit || !utf8.ValidString(value) || strings.Contains(value, "\x00") || (value == "" && name != "dedupe") {
+	for name, value := range map[string]string{"kind": in.Kind, "key": in.Key, "dedupe": in.Dedupe, "owner": in.Owner} {
+		if len(value) > nameLimit || !utf8.ValidString(value) || strings.Contains(value, "\x00") || (value == "" && (name == "kind" || name == "key")) {
 			return nil, fault.New(fault.JobInvalid, "the %s %q of a job is empty, has a zero byte, is not UTF-8 or longer than %d bytes", name, cut(value, 50), nameLimit)
 		}
 	}

@@ -210,7 +210,11 @@ func (q *Queue) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	q.metrics.measured(stats)
+	pauses, err := q.Pauses(ctx)
+	if err != nil {
+		return err
+	}
+	q.metrics.measured(stats, pauses)
 	return q.promoteStranded(ctx)
 }
 

@@ -13,6 +13,7 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	depth    *prometheus.GaugeVec
 	oldest   *prometheus.GaugeVec
+	paused   *prometheus.GaugeVec
 	running  prometheus.Gauge
 	stuck    prometheus.Gauge
 	stranded prometheus.Counter
@@ -37,6 +38,8 @@ func newMetrics() metrics {
 		depth:    prometheus.NewGaugeVec(gauge("jobs", "Live jobs, as last measured by this process."), []string{"kind", "state"}),
 		oldest: prometheus.NewGaugeVec(gauge("oldest_seconds",
 			"How long the oldest job has waited or run, as last measured by this process."), []string{"kind", "state"}),
+		paused: prometheus.NewGaugeVec(gauge("paused_seconds",
+			"How long jobs of a kind have been paused, as last measured by this process; the kind \"\" stands for all."), []string{"kind"}),
 		running: prometheus.NewGauge(gauge("held_jobs", "Jobs whose lease this process holds.")),
 		stuck: prometheus.NewGauge(gauge("stuck_jobs",
 			"Handlers here that go on although their job was taken from them. Each takes a place until it returns or the process ends.")),
@@ -46,15 +49,19 @@ func newMetrics() metrics {
 }
 
 func (m metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.finished, m.wait, m.duration, m.depth, m.oldest, m.running, m.stuck, m.stranded}
+	return []prometheus.Collector{m.finished, m.wait, m.duration, m.depth, m.oldest, m.paused, m.running, m.stuck, m.stranded}
 }
 
-func (m metrics) measured(stats []Stat) {
+func (m metrics) measured(stats []Stat, pauses []Pause) {
 	m.depth.Reset()
 	m.oldest.Reset()
 	for _, s := range stats {
 		m.depth.WithLabelValues(s.Kind, s.State.String()).Set(float64(s.Count))
 		m.oldest.WithLabelValues(s.Kind, s.State.String()).Set(s.Oldest.Seconds())
+	}
+	m.paused.Reset()
+	for _, p := range pauses {
+		m.paused.WithLabelValues(p.Kind).Set(max(0, time.Since(p.At).Seconds()))
 	}
 }
 

@@ -43,6 +43,10 @@ const (
 type Config struct {
 	// Workers is how many jobs run at once here.
 	Workers int
+	// PerRepository is how many jobs of one [Insert.Owner] run at once in the whole installation, PerOwner how many of all
+	// whose Owner is the same up to the first slash. 0 means no limit. The bounds are hard among processes that have the
+	// same limits; with limits, claims of all processes take turns.
+	PerRepository, PerOwner int
 	// Name stands for this process in the jobs it runs; "" means host name, process id and a random part. It must differ
 	// between processes and starts.
 	Name string

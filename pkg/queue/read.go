@@ -41,6 +41,7 @@ type Entry struct {
 	Generation  int64     `json:"generation,omitempty"`
 	Priority    int       `json:"priority"`
 	Dedupe      string    `json:"dedupe,omitempty"`
+	Owner       string    `json:"owner,omitempty"`
 	Worker      string    `json:"worker,omitempty"`
 	Note        string    `json:"note,omitempty"`
 	RetryOf     int64     `json:"retryOf,omitempty"`
@@ -180,7 +181,7 @@ func (q *Queue) retry(ctx context.Context, tx pgx.Tx, id int64) (int64, error) {
 	if retried {
 		return 0, fault.New(fault.JobNotDead, "job %d is being tried again already", id)
 	}
-	rows, err := tx.Query(ctx, sqlInsert, dead.Key, dead.Kind, dead.Generation, orNull(dead.Dedupe), dead.Priority, dead.Args, nil, dead.MaxAttempts, id)
+	rows, err := tx.Query(ctx, sqlInsert, dead.Key, dead.Kind, dead.Generation, orNull(dead.Dedupe), dead.Priority, dead.Args, nil, dead.MaxAttempts, id, dead.Owner)
 	if err != nil {
 		return 0, fmt.Errorf("retry job %d: %w", id, err)
 	}

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/rs/zerolog"
 
@@ -172,115 +171,6 @@ func signal(c chan struct{}) {
 	case c <- struct{}{}:
 	default: // Pending already.
 	}
-}
-
-// claimLoop claims until ctx ends. Claimed jobs run below base.
-func (w *worker) claimLoop(ctx, base context.Context) {
-	for ctx.Err() == nil {
-		more, err := w.claim(ctx, base)
-		pause := w.q.vary(w.q.cfg.Poll)
-		switch {
-		case err != nil:
-			w.log.Error().Err(err).Msg("claim failed")
-			pause = w.q.vary(errorPause)
-		case more:
-			continue
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-		case <-w.q.wake:
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
-}
-
-// claimed is a row of the claim.
-type claimed struct {
-	jobRow
-	Waited int64
-}
-
-// jobRow is what the statements say about a live job.
-type jobRow struct {
-	ID          int64
-	Kind        string
-	Key         string
-	Attempt     int
-	MaxAttempts int
-	Generation  int64
-	Token       int64
-	Dedupe      string
-	Args        []byte
-	CreatedAt   time.Time
-}
-
-func (r jobRow) job() *Job {
-	return &Job{
-		ID: r.ID, Kind: r.Kind, Key: r.Key, Attempt: r.Attempt, MaxAttempts: r.MaxAttempts, Generation: r.Generation,
-		Token: r.Token, Dedupe: r.Dedupe, Args: r.Args, CreatedAt: r.CreatedAt, superseded: make(chan struct{}),
-	}
-}
-
-// claim takes as many jobs as there are free places and starts them. It says whether there may be more.
-func (w *worker) claim(ctx, base context.Context) (more bool, err error) {
-	free, kinds := w.free(), w.q.kinds()
-	if free <= 0 || len(kinds) == 0 {
-		return false, nil
-	}
-	asking, cancel := context.WithTimeout(base, claimTimeout)
-	defer cancel()
-	validUntil := w.validFrom(time.Now())
-	sql, size := claimStatement(free)
-	rows, err := w.q.pool.Query(asking, sql, w.q.cfg.Name, w.q.cfg.Lease.Microseconds(), kinds)
-	if err != nil {
-		return false, errors.Join(fmt.Errorf("claim jobs: %w", err), w.adoptOrphans(base))
-	}
-	jobs, err := pgx.CollectRows(rows, pgx.RowToStructByName[claimed])
-	if err != nil {
-		return false, errors.Join(fmt.Errorf("claim jobs: %w", err), w.adoptOrphans(base))
-	}
-	for _, c := range jobs {
-		w.start(base, c, validUntil)
-	}
-	if ctx.Err() != nil {
-		// Claimed while the shutdown began. They get what all others get: the grace, and a release after it.
-		return false, nil
-	}
-	return len(jobs) == size, nil
-}
-
-// validFrom returns until when a lease asked for at that time is surely ours: a part is kept back for what lies between
-// noticing and stopping.
-func (w *worker) validFrom(asked time.Time) time.Time {
-	return asked.Add(w.q.cfg.Lease - w.margin())
-}
-
-func (w *worker) margin() time.Duration { return w.q.cfg.Lease / 5 }
-
-// adoptOrphans gives back what was granted to us by claims whose answer was lost on the way.
-func (w *worker) adoptOrphans(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
-	defer cancel()
-	ids := []int64{}
-	for _, h := range w.holding() {
-		ids = append(ids, h.job.ID)
-	}
-	rows, err := w.q.pool.Query(ctx, sqlOrphans, w.q.cfg.Name, ids)
-	if err != nil {
-		return fmt.Errorf("look for orphans: %w", err)
-	}
-	orphans, err := pgx.CollectRows(rows, pgx.RowToStructByName[jobRef])
-	if err != nil {
-		return fmt.Errorf("look for orphans: %w", err)
-	}
-	for _, o := range orphans {
-		if _, err := w.q.settle(ctx, o, verdict{final: Ready, giveBack: true}); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (w *worker) start(base context.Context, c claimed, validUntil time.Time) {

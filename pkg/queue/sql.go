@@ -3,8 +3,6 @@ package queue
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -29,14 +27,14 @@ const (
 		FROM (SELECT DISTINCT hashtextextended(key, 7) AS hash FROM unnest($1::text[]) AS key ORDER BY 1) AS keys`
 
 	historyColumns = `id, finished_at, created_at, started_at, run_at, token, generation, retry_of, state, priority, attempt,
-		max_attempts, kind, key, dedupe, worker, note, failures, args`
+		max_attempts, kind, key, dedupe, worker, note, failures, args, owner`
 
 	// sqlSupersede moves waiting jobs of older generations to the history and, if one of them held the key's place, gives
 	// that to the next in line. $1 key, $2 kind, $3 generation.
 	sqlSupersede = `WITH gone AS (DELETE FROM jobs WHERE key = $1 AND kind = $2 AND state IN (0, 1) AND generation < $3 RETURNING *),
 		history AS (INSERT INTO job_history (` + historyColumns + `)
 			SELECT id, clock_timestamp(), created_at, started_at, run_at, token, generation, retry_of, 5, priority, attempt,
-				max_attempts, kind, key, dedupe, worker, note, failures, args FROM gone),
+				max_attempts, kind, key, dedupe, worker, note, failures, args, owner FROM gone),
 		next AS MATERIALIZED (SELECT b.id FROM jobs b WHERE b.key = $1 AND b.state < 1 AND NOT (b.kind = $2 AND b.generation < $3)
 			AND EXISTS (SELECT FROM gone WHERE gone.state = 1) ORDER BY b.seq LIMIT 1),
 		promoted AS (UPDATE jobs SET state = 1 FROM next WHERE jobs.id = next.id RETURNING 1)
@@ -45,11 +43,11 @@ const (
 
 	// sqlInsert adds a job unless a newer generation, or a waiting one of the same generation and dedupe, is there; it
 	// wakes workers, and tells the running one that something newer waits. $1 key, $2 kind, $3 generation, $4 dedupe or
-	// null, $5 priority, $6 args, $7 run_at or null, $8 max attempts, $9 retry of or null.
+	// null, $5 priority, $6 args, $7 run_at or null, $8 max attempts, $9 retry of or null, $10 owner.
 	sqlInsert = `WITH newer AS (SELECT id FROM jobs WHERE key = $1 AND kind = $2 AND generation > $3 ORDER BY generation DESC LIMIT 1),
 		same AS (SELECT id FROM jobs WHERE key = $1 AND kind = $2 AND generation = $3 AND dedupe = $4 AND state IN (0, 1) LIMIT 1),
-		inserted AS (INSERT INTO jobs (key, kind, generation, dedupe, priority, args, run_at, due_at, max_attempts, retry_of, state)
-			SELECT $1, $2, $3, $4, $5::smallint, $6::json, at, at + $5::smallint * interval '60 s', $8::smallint, $9::bigint,
+		inserted AS (INSERT INTO jobs (key, kind, generation, dedupe, priority, args, run_at, due_at, max_attempts, retry_of, owner, state)
+			SELECT $1, $2, $3, $4, $5::smallint, $6::json, at, at + $5::smallint * interval '60 s', $8::smallint, $9::bigint, $10::text,
 				CASE WHEN EXISTS (SELECT FROM jobs WHERE key = $1) THEN 0 ELSE 1 END
 			FROM (SELECT coalesce($7::timestamptz, now()) AS at) AS due
 			WHERE NOT EXISTS (SELECT FROM newer) AND NOT EXISTS (SELECT FROM same) RETURNING id, state, run_at),
@@ -60,16 +58,44 @@ const (
 		UNION ALL SELECT 1, id, 0 FROM same WHERE NOT EXISTS (SELECT FROM newer)
 		UNION ALL SELECT 2, id, 0 FROM newer`
 
-	// sqlClaim takes jobs of the kinds $3 for worker $1 with a lease of $2 microseconds. How many stands in the text, see
-	// [claimStatement]: with a parameter there, the generic plan expects a tenth of the table and reads all of it.
-	sqlClaim = `WITH chosen AS MATERIALIZED (SELECT id FROM jobs
-			WHERE state = 1 AND run_at <= now() AND due_at <= now() + interval '240 s' AND kind = ANY ($3)
-			ORDER BY due_at, seq LIMIT ` + claimPlace + ` FOR UPDATE SKIP LOCKED)
-		UPDATE jobs SET state = 2, attempt = attempt + 1, token = nextval('job_token_seq'), worker = $1, note = NULL, hastened = false,
+	// ready are the jobs that may start: of the kinds $3 without those that are paused. Whether all are paused is asked once
+	// and not for each job.
+	ready = `state = 1 AND run_at <= now() AND due_at <= now() + interval '240 s'
+			AND NOT EXISTS (SELECT FROM pauses WHERE kind = '')
+			AND kind = ANY (ARRAY (SELECT u.kind FROM unnest($3::text[]) AS u(kind) WHERE NOT EXISTS (SELECT FROM pauses WHERE pauses.kind = u.kind)))`
+
+	// grant gives the chosen jobs to worker $1 with a lease of $2 microseconds.
+	grant = ` UPDATE jobs SET state = 2, attempt = attempt + 1, token = nextval('job_token_seq'), worker = $1, note = NULL, hastened = false,
 			lease_until = now() + $2 * interval '1 microsecond', started_at = coalesce(started_at, now())
-		FROM chosen WHERE jobs.id = chosen.id
+		FROM granted WHERE jobs.id = granted.id
 		RETURNING jobs.id, kind, key, attempt, max_attempts, generation, token, coalesce(dedupe, '') AS dedupe, args, created_at,
 			(extract(epoch FROM now() - run_at) * 1000000)::bigint AS waited`
+
+	// sqlClaim takes jobs that are ready, for worker $1. How many stands in the text, see [claimStatement]: with a parameter
+	// there, the generic plan expects a tenth of the table and reads all of it.
+	sqlClaim = `WITH granted AS MATERIALIZED (SELECT id FROM jobs WHERE ` + ready + `
+			ORDER BY due_at, seq LIMIT ` + claimPlace + ` FOR UPDATE SKIP LOCKED)` + grant + `, 0::bigint AS passed`
+
+	// sqlClaimLock lets one claim with limits look at a time: two would each count without the other's.
+	sqlClaimLock = `SELECT pg_advisory_xact_lock(2026, 2)`
+
+	// sqlClaimLimited is sqlClaim with at most $4 running jobs for one OWNER/REPOSITORY and $5 for one OWNER, 0 for no limit.
+	// It passes over those who have their share, and does not grant more of what is left than the rest of a share:
+	// passed is how many it chose and did not grant. NOT IN and no array, because the planner takes an array for one that
+	// excludes nearly all, and sorts the whole table.
+	sqlClaimLimited = `WITH busy AS MATERIALIZED (SELECT owner, ` + who + ` AS who FROM jobs WHERE state = 2 AND owner <> ''),
+		chosen AS MATERIALIZED (SELECT id, owner, ` + who + ` AS who, due_at, seq FROM jobs WHERE ` + ready + `
+				AND owner NOT IN (SELECT owner FROM busy WHERE $4::int > 0 GROUP BY owner HAVING count(*) >= $4)
+				AND ` + who + ` NOT IN (SELECT who FROM busy WHERE $5::int > 0 GROUP BY who HAVING count(*) >= $5)
+			ORDER BY due_at, seq LIMIT ` + claimPlace + ` FOR UPDATE SKIP LOCKED),
+		counted AS (SELECT id, owner,
+				row_number() OVER (PARTITION BY owner ORDER BY due_at, seq) + (SELECT count(*) FROM busy WHERE busy.owner = chosen.owner) AS of_repository,
+				row_number() OVER (PARTITION BY who ORDER BY due_at, seq) + (SELECT count(*) FROM busy WHERE busy.who = chosen.who) AS of_owner
+			FROM chosen),
+		granted AS MATERIALIZED (SELECT id FROM counted WHERE owner = '' OR (($4 = 0 OR of_repository <= $4) AND ($5 = 0 OR of_owner <= $5)))` + grant + `,
+			(SELECT count(*) FROM chosen) - (SELECT count(*) FROM granted) AS passed`
+
+	who = `split_part(owner, '/', 1)`
 
 	// sqlBeat extends the leases $1, $2 (ids, tokens) by $3 microseconds. A row that a transaction of its own handler has
 	// locked is left out, so that it does not keep the others waiting.
@@ -91,7 +117,7 @@ const (
 			WHERE jobs.id = u.uid AND jobs.token = u.utoken RETURNING jobs.*, u.final, u.code, u.error),
 		history AS (INSERT INTO job_history (` + historyColumns + `)
 			SELECT id, clock_timestamp(), created_at, started_at, run_at, token, generation, retry_of, final, priority, attempt,
-				max_attempts, kind, key, dedupe, worker, note, ` + withFailure + `, args FROM gone),
+				max_attempts, kind, key, dedupe, worker, note, ` + withFailure + `, args, owner FROM gone),
 		next AS MATERIALIZED (SELECT n.id FROM gone CROSS JOIN LATERAL
 			(SELECT b.id FROM jobs b WHERE b.key = gone.key AND b.state < 1 ORDER BY b.seq LIMIT 1) AS n),
 		promoted AS (UPDATE jobs SET state = 1 FROM next WHERE jobs.id = next.id)
@@ -168,7 +194,7 @@ const (
 	sqlCancelWaiting = `WITH gone AS (DELETE FROM jobs WHERE id = $1 AND state IN (0, 1) RETURNING *),
 		history AS (INSERT INTO job_history (` + historyColumns + `)
 			SELECT id, clock_timestamp(), created_at, started_at, run_at, token, generation, retry_of, 6, priority, attempt,
-				max_attempts, kind, key, dedupe, worker, $2, failures, args FROM gone)
+				max_attempts, kind, key, dedupe, worker, $2, failures, args, owner FROM gone)
 		SELECT id, kind, key, attempt, max_attempts, generation, coalesce(token, 0) AS token, coalesce(dedupe, '') AS dedupe, args, created_at FROM gone`
 
 	// sqlCancelRunning asks the worker of a running job to stop it.
@@ -185,7 +211,7 @@ const (
 
 	entryColumns = `id, kind, key, state, attempt, max_attempts, generation, priority, coalesce(dedupe, '') AS dedupe,
 		coalesce(worker, '') AS worker, coalesce(note, '') AS note, coalesce(retry_of, 0) AS retry_of, created_at, run_at, started_at,
-		failures, args`
+		failures, args, owner`
 
 	sqlGet = `SELECT ` + entryColumns + `, NULL::timestamptz AS finished_at FROM jobs WHERE id = $1
 		UNION ALL SELECT ` + entryColumns + `, finished_at FROM job_history WHERE id = $1`
@@ -208,29 +234,19 @@ const (
 				WHERE key = $5 AND id < $3 AND ($1 = '' OR kind = $1) AND ($2::smallint[] IS NULL OR state = ANY ($2)) ORDER BY key DESC, id DESC LIMIT $4)
 		) AS all_jobs ORDER BY id DESC LIMIT $4`
 
+	// sqlPause pauses the kind $1 for $2 and the reason $3, or tells anew who and why.
+	sqlPause = `INSERT INTO pauses (kind, by, reason) VALUES ($1, $2, $3) ON CONFLICT (kind) DO UPDATE SET by = $2, reason = $3`
+
+	// sqlResume ends the pause of the kind $1 and wakes workers.
+	sqlResume = `WITH gone AS (DELETE FROM pauses WHERE kind = $1 RETURNING kind) SELECT pg_notify('` + readyChannel + `', '')::text FROM gone`
+
+	sqlPauses = `SELECT kind, by, reason, at FROM pauses ORDER BY kind`
+
 	// sqlSince says what has happened since the job $4 died: a newer generation asked for, or a retry that is still live.
 	sqlSince = `SELECT EXISTS (SELECT FROM jobs WHERE key = $1 AND kind = $2 AND generation > $3)
 			OR EXISTS (SELECT FROM job_history WHERE key = $1 AND kind = $2 AND generation > $3 AND id > $4),
 		EXISTS (SELECT FROM jobs WHERE key = $1 AND retry_of = $4)`
 )
-
-// claimPlace is where the number of jobs to claim stands in sqlClaim.
-const claimPlace = "/*limit*/"
-
-// claimSizes are the numbers of jobs that one claim may ask for: few, because each is a prepared statement of its own.
-// The largest leaves something for others.
-var claimSizes = [...]int{200, 64, 16, 4, 1}
-
-// claimStatement returns the statement that claims as many jobs as possible but not more than free, which is at least 1,
-// and how many these are.
-func claimStatement(free int) (sql string, size int) {
-	for _, size = range claimSizes {
-		if size <= free {
-			break
-		}
-	}
-	return strings.Replace(sqlClaim, claimPlace, strconv.Itoa(size), 1), size
-}
 
 // sender is what statements are sent with: a transaction or a pool.
 type sender interface {

@@ -20,17 +20,25 @@ import (
 const bufferLimit = 300
 
 // batchLimits are higher limits for statements that change several rows, each in up to five indexes.
-var batchLimits = map[string]int{"sqlClaim": 600, "sqlBeat": 600, "sqlFinish": 600, "sqlPrune": 500 * 20}
+var batchLimits = map[string]int{"sqlClaim": 600, "sqlClaimLimited": 600, "sqlBeat": 600, "sqlFinish": 600, "sqlPrune": 500 * 20}
 
-var claim16, _ = claimStatement(16)
+var (
+	claim16, _        = claimStatement(sqlClaim, 16)
+	claimLimited16, _ = claimStatement(sqlClaimLimited, 16)
+)
 
 // statements are all statements of the package, with arguments for one execution on the tables that fill makes. Those
 // without arguments read the whole live table by design: once a minute, off the way of a job.
 var statements = map[string]struct{ sql, arguments string }{
 	"sqlLock":          {sqlLock, "ARRAY['key1', 'key2']"},
 	"sqlSupersede":     {sqlSupersede, "'key40000', 'k', 5"},
-	"sqlInsert":        {sqlInsert, "'key40000', 'k', 6, 'd', 2, '{}', NULL, 8, NULL"},
+	"sqlInsert":        {sqlInsert, "'key40000', 'k', 6, 'd', 2, '{}', NULL, 8, NULL, 'shop/api'"},
 	"sqlClaim":         {claim16, "'w', 15000000, ARRAY['k']"},
+	"sqlClaimLock":     {sqlClaimLock, ""},
+	"sqlClaimLimited":  {claimLimited16, "'w', 15000000, ARRAY['k'], 4, 8"},
+	"sqlPause":         {sqlPause, "'k', 'me', 'why'"},
+	"sqlResume":        {sqlResume, "'k'"},
+	"sqlPauses":        {sqlPauses, ""},
 	"sqlBeat":          {sqlBeat, "(SELECT array_agg(id) FROM held), (SELECT array_agg(token) FROM held), 15000000"},
 	"sqlHold":          {sqlHold, "(SELECT min(id) FROM held), (SELECT min(token) FROM held)"},
 	"sqlFinish":        {sqlFinish, "(SELECT array_agg(id) FROM held), (SELECT array_agg(token) FROM held), array_fill(3::smallint, ARRAY[16]), array_fill(''::text, ARRAY[16]), array_fill(NULL::text, ARRAY[16])"},
@@ -93,8 +101,9 @@ func TestAllStatementsFitTheSchema(t *testing.T) {
 // fill makes 100,000 live jobs on 50,000 keys, half of them blocked, 10,000 of the ready ones waiting for a retry in the
 // next minutes, 16 running and expired, and 100,000 finished ones.
 const fill = `
-	INSERT INTO jobs (key, kind, generation, due_at, run_at, state, priority, max_attempts)
-		SELECT 'key' || n % 50000, 'k', n / 50000, at + interval '2 min', at, CASE WHEN n < 50000 THEN 1 ELSE 0 END, 2, 8
+	INSERT INTO jobs (key, kind, generation, due_at, run_at, state, priority, max_attempts, owner)
+		SELECT 'key' || n % 50000, 'k', n / 50000, at + interval '2 min', at, CASE WHEN n < 50000 THEN 1 ELSE 0 END, 2, 8,
+			CASE WHEN n % 2 = 0 THEN 'big/one' ELSE 'small/' || n % 500 END
 		FROM (SELECT n, now() + CASE WHEN n % 5 = 0 THEN n % 200 * interval '1 s' ELSE - (n % 1000) * interval '1 s' END AS at
 			FROM generate_series(0, 99999) n) AS s;
 	UPDATE jobs SET state = 2, token = nextval('job_token_seq'), worker = 'w', started_at = now(), attempt = 1,
@@ -197,8 +206,11 @@ type node struct {
 	Plans        []node
 }
 
+// small are tables of a few rows each.
+var small = map[string]bool{"held": true, "schedules": true, "pauses": true}
+
 func (n node) scans() (found []string) {
-	if n.Type == "Seq Scan" && n.Relation != "held" && n.Relation != "schedules" {
+	if n.Type == "Seq Scan" && !small[n.Relation] {
 		found = append(found, n.Relation)
 	}
 	for _, child := range n.Plans {

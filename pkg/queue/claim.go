@@ -1,0 +1,168 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// claimLoop claims until ctx ends. Claimed jobs run below base.
+func (w *worker) claimLoop(ctx, base context.Context) {
+	for ctx.Err() == nil {
+		more, err := w.claim(ctx, base)
+		pause := w.q.vary(w.q.cfg.Poll)
+		switch {
+		case err != nil:
+			w.log.Error().Err(err).Msg("claim failed")
+			pause = w.q.vary(errorPause)
+		case more:
+			continue
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-w.q.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// claimed is a row of the claim.
+type claimed struct {
+	jobRow
+	Waited int64 // Microseconds.
+	Passed int64 // How many were chosen by the same claim and not granted.
+}
+
+// jobRow is what the statements say about a live job.
+type jobRow struct {
+	ID          int64
+	Kind        string
+	Key         string
+	Attempt     int
+	MaxAttempts int
+	Generation  int64
+	Token       int64
+	Dedupe      string
+	Args        []byte
+	CreatedAt   time.Time
+}
+
+func (r jobRow) job() *Job {
+	return &Job{
+		ID: r.ID, Kind: r.Kind, Key: r.Key, Attempt: r.Attempt, MaxAttempts: r.MaxAttempts, Generation: r.Generation,
+		Token: r.Token, Dedupe: r.Dedupe, Args: r.Args, CreatedAt: r.CreatedAt, superseded: make(chan struct{}),
+	}
+}
+
+// claim takes as many jobs as there are free places and starts them. It says whether there may be more.
+func (w *worker) claim(ctx, base context.Context) (more bool, err error) {
+	free, kinds := w.free(), w.q.kinds()
+	if free <= 0 || len(kinds) == 0 {
+		return false, nil
+	}
+	asking, cancel := context.WithTimeout(base, claimTimeout)
+	defer cancel()
+	validUntil := w.validFrom(time.Now())
+	jobs, size, err := w.q.ask(asking, free, kinds)
+	if err != nil {
+		return false, errors.Join(fmt.Errorf("claim jobs: %w", err), w.adoptOrphans(base))
+	}
+	passed := false
+	for _, c := range jobs {
+		w.start(base, c, validUntil)
+		passed = c.Passed > 0
+	}
+	if ctx.Err() != nil {
+		// Claimed while the shutdown began. They get what all others get: the grace, and a release after it.
+		return false, nil
+	}
+	return passed || len(jobs) == size, nil
+}
+
+// ask takes at most size jobs, which is at most free.
+func (q *Queue) ask(ctx context.Context, free int, kinds []string) (jobs []claimed, size int, err error) {
+	arguments := []any{q.cfg.Name, q.cfg.Lease.Microseconds(), kinds}
+	if q.cfg.PerRepository == 0 && q.cfg.PerOwner == 0 {
+		sql, size := claimStatement(sqlClaim, free)
+		rows, err := q.pool.Query(ctx, sql, arguments...)
+		if err != nil {
+			return nil, 0, err
+		}
+		jobs, err = pgx.CollectRows(rows, pgx.RowToStructByName[claimed])
+		return jobs, size, err
+	}
+	sql, size := claimStatement(sqlClaimLimited, free)
+	// Statements of a batch outside of a transaction are one implicit transaction, and each sees what was committed before
+	// it began.
+	var batch pgx.Batch
+	batch.Queue(sqlClaimLock)
+	batch.Queue(sql, append(arguments, q.cfg.PerRepository, q.cfg.PerOwner)...)
+	results := q.pool.SendBatch(ctx, &batch)
+	defer func() { err = errors.Join(err, results.Close()) }()
+	if _, err := results.Exec(); err != nil {
+		return nil, 0, err
+	}
+	rows, err := results.Query()
+	if err != nil {
+		return nil, 0, err
+	}
+	jobs, err = pgx.CollectRows(rows, pgx.RowToStructByName[claimed])
+	return jobs, size, err
+}
+
+// validFrom returns until when a lease asked for at that time is surely ours: a part is kept back for what lies between
+// noticing and stopping.
+func (w *worker) validFrom(asked time.Time) time.Time {
+	return asked.Add(w.q.cfg.Lease - w.margin())
+}
+
+func (w *worker) margin() time.Duration { return w.q.cfg.Lease / 5 }
+
+// adoptOrphans gives back what was granted to us by claims whose answer was lost on the way.
+func (w *worker) adoptOrphans(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	ids := []int64{}
+	for _, h := range w.holding() {
+		ids = append(ids, h.job.ID)
+	}
+	rows, err := w.q.pool.Query(ctx, sqlOrphans, w.q.cfg.Name, ids)
+	if err != nil {
+		return fmt.Errorf("look for orphans: %w", err)
+	}
+	orphans, err := pgx.CollectRows(rows, pgx.RowToStructByName[jobRef])
+	if err != nil {
+		return fmt.Errorf("look for orphans: %w", err)
+	}
+	for _, o := range orphans {
+		if _, err := w.q.settle(ctx, o, verdict{final: Ready, giveBack: true}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// claimPlace is where the number of jobs to claim stands in sqlClaim.
+const claimPlace = "/*limit*/"
+
+// claimSizes are the numbers of jobs that one claim may ask for: few, because each is a prepared statement of its own.
+// The largest leaves something for others.
+var claimSizes = [...]int{200, 64, 16, 4, 1}
+
+// claimStatement returns the statement of the template that claims as many jobs as possible but not more than free, which is at least 1,
+// and how many these are.
+func claimStatement(template string, free int) (sql string, size int) {
+	for _, size = range claimSizes {
+		if size <= free {
+			break
+		}
+	}
+	return strings.Replace(template, claimPlace, strconv.Itoa(size), 1), size
+}
