@@ -164,7 +164,8 @@ func (a *app) wire(keys *secret.Keyring, redactor *secret.Redactor) {
 		Remote: func(r gitwatch.Repository) gitrepo.Remote { return cfg.remote(r.URL, r.Forge) },
 	}
 	a.queue = queue.New(a.pool, queue.Config{
-		Workers: cfg.Queue.Workers, Lease: cfg.Queue.Lease, Heartbeat: cfg.Queue.Lease / 3, Log: a.log, Redact: redactor.Redact,
+		Workers: cfg.Queue.Workers, PerRepository: cfg.Queue.PerRepository, PerOwner: cfg.Queue.PerOwner,
+		Lease: cfg.Queue.Lease, Heartbeat: cfg.Queue.Lease / 3, Log: a.log, Redact: redactor.Redact,
 	})
 	plans, runs, versions := &planner.Store{Keys: keys}, &apply.Store{Keys: keys}, &platform.Store{}
 	r := &reconcile.Reconciler{

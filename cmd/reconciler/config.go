@@ -133,6 +133,11 @@ type repositoryConfig struct {
 type queueConfig struct {
 	// Workers is how many jobs run at once, 1 to 256. Default: 16.
 	Workers int `yaml:"workers"`
+	// PerRepository is how many jobs of one repository run at once in the whole installation, 0 to 1000. Default: 0, no limit.
+	PerRepository int `yaml:"perRepository"`
+	// PerOwner is how many jobs of all repositories of one owner run at once in the whole installation, 0 to 1000. Default:
+	// 0, no limit.
+	PerOwner int `yaml:"perOwner"`
 	// Lease is how long a job stays taken after the last sign of life of its worker, 3s to 10m. Default: 10s.
 	Lease time.Duration `yaml:"lease"`
 }

@@ -102,6 +102,9 @@ func (c *config) check(k *configCheck) fault.List {
 	c.checkServer(k)
 	between(k, keys{"queue", "workers"}, c.Queue.Workers, 1, 256, "1 to 256",
 		"without a worker nothing is done, and each of them takes memory and now and then a connection of the database")
+	for name, limit := range map[string]int{"perRepository": c.Queue.PerRepository, "perOwner": c.Queue.PerOwner} {
+		between(k, keys{"queue", name}, limit, 0, 1000, "0 to 1000", "0 means no limit, and no installation has more workers")
+	}
 	between(k, keys{"queue", "lease"}, c.Queue.Lease, 3*time.Second, 10*time.Minute, "3s to 10m",
 		"a shorter one is lost whenever the database is slow for a moment, and a longer one delays what a dead process leaves behind")
 	c.checkForges(k)

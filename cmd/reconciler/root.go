@@ -42,7 +42,7 @@ Exit codes: 0 done, 1 something is wrong or failed, 2 the command line is wrong,
 		}
 	}
 	add("files", newValidate(), newFix(), newRender())
-	add("look", newApps(), newEnvironments(), newPlatform(), newRepositories(), newRevisions(), newReleases(), newPlan(), newPlans(), newRuns(), newLogs(), newJobs(), newResources(), newWatch())
+	add("look", newApps(), newEnvironments(), newPlatform(), newRepositories(), newRevisions(), newReleases(), newPlan(), newPlans(), newRuns(), newLogs(), newJobs(), newQueue(), newResources(), newWatch())
 	add("act", newRollback(), newHold(), newResume(), newRetry(), newApprove(), newReject(), newCancel())
 	add("run", newServe(), newDemo(), newDoctor(), newToken(), newMigrate(), newVersion())
 	root.AddCommand(newDocs())

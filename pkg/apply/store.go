@@ -133,7 +133,7 @@ func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id 
 		return 0, nil, fmt.Errorf("store run: %w", err)
 	}
 	enqueued, err := q.Enqueue(ctx, tx, queue.Insert{
-		Kind: JobKind, Key: jobKey(r.Application), Generation: r.Generation, Args: jobArgs{Run: id, Trace: trace.From(ctx)},
+		Kind: JobKind, Key: jobKey(r.Application), Owner: r.Repository, Generation: r.Generation, Args: jobArgs{Run: id, Trace: trace.From(ctx)},
 	})
 	if err != nil {
 		return 0, nil, fmt.Errorf("enqueue run: %w", err)

@@ -149,7 +149,7 @@ func (w *Watcher) enqueue(ctx context.Context, tx pgx.Tx, repository string, at 
 		return fault.While("ask for a look", err)
 	}
 	_, err = w.Queue.Enqueue(ctx, tx, queue.Insert{
-		Kind: JobKind, Key: "repository/" + repository, Generation: look, RunAt: at, Args: args,
+		Kind: JobKind, Key: "repository/" + repository, Owner: repository, Generation: look, RunAt: at, Args: args,
 	})
 	return fault.While("enqueue look", err)
 }

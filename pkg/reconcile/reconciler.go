@@ -124,7 +124,7 @@ func (r *Reconciler) enqueueBranch(ctx context.Context, tx pgx.Tx, repo gitwatch
 		args.Commit = *ref.Commit
 	}
 	enqueued, err := r.Queue.Enqueue(ctx, tx, queue.Insert{
-		Kind: JobBranch, Key: fmt.Sprintf("branch/%s/%s", repo.Name, ref.Name), Generation: ref.Generation, Args: args,
+		Kind: JobBranch, Key: fmt.Sprintf("branch/%s/%s", repo.Name, ref.Name), Owner: repo.Name, Generation: ref.Generation, Args: args,
 	})
 	if err != nil {
 		return err
@@ -198,7 +198,7 @@ func waitsForPull(o status.Outcome) bool {
 
 func (r *Reconciler) enqueuePull(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull) error {
 	enqueued, err := r.Queue.Enqueue(ctx, tx, queue.Insert{
-		Kind: JobPull, Key: fmt.Sprintf("pull/%s/%d", repo.Name, p.Number), Generation: p.Generation,
+		Kind: JobPull, Key: fmt.Sprintf("pull/%s/%d", repo.Name, p.Number), Owner: repo.Name, Generation: p.Generation,
 		Args: pullArgs{repo.Name, p.Number, p.Generation, p.HeadCommit, trace.From(ctx)},
 	})
 	if err != nil {

@@ -78,6 +78,7 @@ func (s *Server) api(api huma.API) {
 	s.applicationsAPI(api)
 	s.plansAPI(api)
 	s.runsAPI(api)
+	s.queueAPI(api)
 	s.sourcesAPI(api)
 	s.adminAPI(api)
 }

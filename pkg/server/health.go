@@ -17,7 +17,18 @@ type Check struct {
 	Problem string `json:"problem,omitempty"`
 }
 
-// ready answers 200 if everything that is needed answers, else 503; the body tells each dependency.
+// Backlog is what readiness tells of a kind of jobs: everybody may read it. It never makes us unready, for another
+// replica would not do better.
+type Backlog struct {
+	Kind string `json:"kind"`
+	// Waiting jobs are ready or blocked.
+	Waiting       int64   `json:"waiting"`
+	Running       int64   `json:"running"`
+	OldestSeconds float64 `json:"oldestSeconds"`
+	Paused        bool    `json:"paused"`
+}
+
+// ready answers 200 if everything that is needed answers, else 503; the body tells each dependency and the backlog.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	checks := s.checks(r.Context())
 	status := http.StatusOK
@@ -28,7 +39,26 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"ready": status == http.StatusOK, "checks": checks}) // the client is gone if it fails
+	body := map[string]any{"ready": status == http.StatusOK, "checks": checks}
+	if status == http.StatusOK {
+		body["queue"] = s.backlog(r.Context())
+	}
+	_ = json.NewEncoder(w).Encode(body) // the client is gone if it fails
+}
+
+func (s *Server) backlog(ctx context.Context) []Backlog {
+	bounded, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	kinds, err := s.Queue.Status(bounded)
+	if err != nil {
+		_ = failure(ctx, err) // logs it; whether the database answers is another question
+		return nil
+	}
+	out := make([]Backlog, len(kinds))
+	for i, k := range kinds {
+		out[i] = Backlog{Kind: k.Kind, Waiting: k.Ready + k.Blocked, Running: k.Running, OldestSeconds: k.OldestSeconds, Paused: k.Pause != nil}
+	}
+	return out
 }
 
 // checks asks all dependencies at once.

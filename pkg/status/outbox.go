@@ -128,7 +128,7 @@ func (o *Outbox) Say(ctx context.Context, tx pgx.Tx, reports ...Report) error {
 		// The version orders the jobs of a report: the newest replaces one that waits, also one that waits to be tried
 		// again, so that nothing new waits for something old.
 		insert := queue.Insert{
-			Kind: JobKind, Key: r.key(), Generation: version, Priority: new(r.priority()),
+			Kind: JobKind, Key: r.key(), Owner: r.Repository, Generation: version, Priority: new(r.priority()),
 			Args: jobArgs{r.Repository, r.Kind, r.Target, r.Context},
 		}
 		if r.Wait > 0 {
