@@ -6,8 +6,8 @@
 //   - Never two workers on one key: a unique index holds it, across processes.
 //   - Jobs of one key run in the order of their enqueueing. With generations the newest wins: a newer one replaces those
 //     of its key and kind that wait, and tells the one that runs.
-//   - A worker holds a lease that it renews. One that crashed, hung or lost the database is replaced when the lease ends;
-//     if it wakes up later, its token is too old and its writes are refused.
+//   - A worker holds a lease that it renews. One that crashed, hung or lost the database is replaced when others have seen
+//     no renewal for as long as the lease lasts; if it wakes up later, its token is too old and its writes are refused.
 //   - Failures are tried again by their fault's class, with jittered back-off, and end in job_history with all attempts.
 //
 // # Fencing effects

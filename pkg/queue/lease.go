@@ -6,17 +6,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/innominatus/reconciler/pkg/fault"
 )
 
 const (
-	// CancelGrace is how long the handler of a cancelled job may take to stop. Then the job ends without it.
-	CancelGrace = 2 * time.Second
-	// takeOverWait bounds how long taking over one job waits for locks. Whoever holds them is alive; the others go first.
-	takeOverWait = 250 * time.Millisecond
-	// reapLimit bounds how many abandoned jobs one look takes over.
-	reapLimit = 100
 	// sweepTimeout bounds one turn of maintenance.
 	sweepTimeout = 30 * time.Second
 	// strandedLimit bounds how many keys one sweep repairs.
@@ -134,11 +126,6 @@ func (w *worker) watch(ctx context.Context) {
 	}
 }
 
-// reapLoop takes over jobs whose worker is gone. Each process does it; none leads.
-func (w *worker) reapLoop(ctx context.Context) {
-	w.q.every(ctx, w.q.cfg.Reap, "take over abandoned jobs", w.q.reap)
-}
-
 // every calls f now and then until ctx ends. Errors are logged: the next turn tries again.
 func (q *Queue) every(ctx context.Context, period time.Duration, act string, f func(context.Context) error) {
 	for {
@@ -153,51 +140,6 @@ func (q *Queue) every(ctx context.Context, period time.Duration, act string, f f
 		case <-time.After(q.vary(period)):
 		}
 	}
-}
-
-func (q *Queue) reap(ctx context.Context) error {
-	rows, err := q.pool.Query(ctx, sqlAbandoned, CancelGrace.Microseconds(), reapLimit)
-	if err != nil {
-		return fmt.Errorf("look for abandoned jobs: %w", err)
-	}
-	refs, err := pgx.CollectRows(rows, pgx.RowToStructByName[jobRef])
-	if err != nil {
-		return fmt.Errorf("look for abandoned jobs: %w", err)
-	}
-	var first error
-	for _, ref := range refs {
-		// One that cannot be ended must not keep the others waiting.
-		if err := q.takeOver(ctx, ref); err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
-}
-
-func (q *Queue) takeOver(ctx context.Context, ref jobRef) error {
-	cause := fault.New(fault.JobAbandoned, "its worker gave no sign of life, or did not stop when it was told to")
-	v := verdict{final: Ready, cause: cause, code: string(cause.Code), text: cause.Message, outcome: "abandoned"}
-	var outcome string
-	err := pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", takeOverWait.String())
-		if err == nil {
-			outcome, err = q.settleIn(ctx, tx, ref, v, true)
-		}
-		if err == nil && outcome != "" {
-			_, err = tx.Exec(ctx, sqlSignal, ref.ID) // Its worker may be alive.
-		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("take over job %d: %w", ref.ID, err)
-	}
-	if outcome == "" {
-		return nil
-	}
-	q.metrics.finished.WithLabelValues(ref.Kind, outcome).Inc()
-	q.cfg.Log.Warn().Int64("job", ref.ID).Str("kind", ref.Kind).Str("key", ref.Key).Str("outcome", outcome).Msg("abandoned job taken over")
-	q.wakeNow()
-	return nil
 }
 
 // sweepLoop measures, and looks for what must not be. Each process does it for itself.

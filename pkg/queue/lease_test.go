@@ -72,7 +72,7 @@ func TestAJobThatKillsItsWorkersEndsDeadAndIsTold(t *testing.T) {
 	id := enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "a", MaxAttempts: 2}, queue.Insert{Kind: "k", Key: "a"})[0].ID
 	// What a worker leaves behind that died in its last attempt.
 	if _, err := pool.Exec(t.Context(), `UPDATE jobs SET state = 2, attempt = 2, token = nextval('job_token_seq'),
-		lease_until = now() - interval '1 s', worker = 'gone', started_at = now() WHERE id = $1`, id); err != nil {
+		lease_until = now() - interval '1 s', lease_us = 1000000, worker = 'gone', started_at = now() WHERE id = $1`, id); err != nil {
 		t.Fatal(err)
 	}
 	run(t, q)
@@ -91,7 +91,7 @@ func TestAnAbandonedJobOfAnUnknownKindIsLeftToThoseWhoCanTellItsEnd(t *testing.T
 	out := enqueue(t, pool, q, queue.Insert{Kind: "unknown", Key: "a", MaxAttempts: 1}, queue.Insert{Kind: "unknown", Key: "b", MaxAttempts: 1})
 	for id, ago := range map[int64]string{out[0].ID: "1 s", out[1].ID: "1 hour"} {
 		if _, err := pool.Exec(t.Context(), `UPDATE jobs SET state = 2, attempt = 1, token = nextval('job_token_seq'),
-			lease_until = now() - $2::text::interval, worker = 'gone', started_at = now() WHERE id = $1`, id, ago); err != nil {
+			lease_until = now() - $2::text::interval, lease_us = 1000000, worker = 'gone', started_at = now() WHERE id = $1`, id, ago); err != nil {
 			t.Fatal(err)
 		}
 	}

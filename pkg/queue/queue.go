@@ -22,7 +22,7 @@ const (
 	DefaultLease     = 10 * time.Second
 	DefaultHeartbeat = DefaultLease / 3
 	DefaultPoll      = 5 * time.Second
-	DefaultReap      = 750 * time.Millisecond
+	DefaultReap      = 400 * time.Millisecond
 	DefaultSweep     = time.Minute
 	DefaultMaintain  = 10 * time.Minute
 	DefaultRetention = 30 * 24 * time.Hour
@@ -57,8 +57,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// Poll is how often idle workers look for jobs that no notification told of.
 	Poll time.Duration
-	// Reap is how often leases of other workers are looked at: a job is taken over at most Lease and this after the last
-	// sign of life of its worker. Schedules and cancelled jobs that do not stop are looked for as often.
+	// Reap is how often leases of other workers are looked at: a job is taken over at most Lease and twice this after the
+	// last sign of life of its worker. Schedules and cancelled jobs that do not stop are looked for as often.
 	Reap time.Duration
 	// Sweep is how often each process measures depths and looks for stranded jobs.
 	Sweep time.Duration

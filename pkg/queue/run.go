@@ -62,6 +62,9 @@ type worker struct {
 
 	mu   sync.Mutex
 	held map[int64]*held
+
+	// seen is the reaper's alone.
+	seen map[int64]sighting
 }
 
 // Run does jobs until ctx ends. Then it claims no more, gives those that run Config.Grace to end, cancels the rest with

@@ -31,7 +31,7 @@ type looked struct {
 // it, "" if the attempt is over already.
 func (q *Queue) settle(ctx context.Context, ref jobRef, v verdict) (outcome string, err error) {
 	err = pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
-		outcome, err = q.settleIn(ctx, tx, ref, v, false)
+		outcome, err = q.settleIn(ctx, tx, ref, v, nil)
 		return err
 	})
 	if err != nil {
@@ -52,12 +52,13 @@ func (q *Queue) settled(v verdict, outcome string) {
 	}
 }
 
-// settleIn is settle in a transaction. taken says that it is not the worker who asks, but who takes the job from it.
-func (q *Queue) settleIn(ctx context.Context, tx pgx.Tx, ref jobRef, v verdict, taken bool) (string, error) {
+// settleIn is settle in a transaction. taken is set when it is not the worker who asks, but who takes the job
+// from it: the lease that was not renewed.
+func (q *Queue) settleIn(ctx context.Context, tx pgx.Tx, ref jobRef, v verdict, taken *time.Time) (string, error) {
 	if err := lockKeys(ctx, tx, ref.Key); err != nil {
 		return "", err
 	}
-	rows, err := tx.Query(ctx, sqlLook, CancelGrace.Microseconds(), ref.ID, ref.Token, taken, buryGrace.Microseconds())
+	rows, err := tx.Query(ctx, sqlLook, ref.ID, ref.Token, taken, buryGrace.Microseconds())
 	if err != nil {
 		return "", fmt.Errorf("look at the job: %w", err)
 	}
@@ -69,7 +70,7 @@ func (q *Queue) settleIn(ctx context.Context, tx pgx.Tx, ref jobRef, v verdict, 
 		return "", fmt.Errorf("look at the job: %w", err)
 	}
 	v = v.given(row)
-	if _, known := q.handler(ref.Kind); taken && v.final != Ready && !known && !row.Overdue {
+	if _, known := q.handler(ref.Kind); taken != nil && v.final != Ready && !known && !row.Overdue {
 		return "", nil // A process that has the handler can tell the end.
 	}
 	if v.final == Ready {

@@ -66,7 +66,7 @@ const (
 
 	// grant gives the chosen jobs to worker $1 with a lease of $2 microseconds.
 	grant = ` UPDATE jobs SET state = 2, attempt = attempt + 1, token = nextval('job_token_seq'), worker = $1, note = NULL, hastened = false,
-			lease_until = now() + $2 * interval '1 microsecond', started_at = coalesce(started_at, now())
+			lease_until = now() + $2 * interval '1 microsecond', lease_us = $2, started_at = coalesce(started_at, now())
 		FROM granted WHERE jobs.id = granted.id
 		RETURNING jobs.id, kind, key, attempt, max_attempts, generation, token, coalesce(dedupe, '') AS dedupe, args, created_at,
 			(extract(epoch FROM now() - run_at) * 1000000)::bigint AS waited`
@@ -128,15 +128,13 @@ const (
 
 	liveColumns = `id, kind, key, attempt, max_attempts, generation, token, coalesce(dedupe, '') AS dedupe, args, created_at`
 
-	// abandoned is what is taken from its worker: its lease has ended, or it was told to stop $1 microseconds ago.
-	abandoned = `(lease_until < now() OR cancel_at < now() - $1 * interval '1 microsecond')`
-
-	// sqlLook locks the running job $2 with token $3 and says what stands against trying it again. $4 asks only for one that
-	// is abandoned, $5 are the microseconds after which one is overdue.
+	// sqlLook locks the running job $1 with token $2 and says what stands against trying it again. $3, if not null, asks only
+	// for one whose lease was not renewed since it was that, or that was cancelled. $4 are the microseconds after which one
+	// is overdue.
 	sqlLook = `SELECT ` + liveColumns + `, cancel_at IS NOT NULL AS cancel,
 			EXISTS (SELECT FROM jobs n WHERE n.key = jobs.key AND n.kind = jobs.kind AND n.generation > jobs.generation) AS newer,
-			least(lease_until, cancel_at) < now() - $5 * interval '1 microsecond' AS overdue
-		FROM jobs WHERE id = $2 AND token = $3 AND (NOT $4 OR ` + abandoned + `) FOR UPDATE`
+			least(lease_until, cancel_at) < now() - $4 * interval '1 microsecond' AS overdue
+		FROM jobs WHERE id = $1 AND token = $2 AND ($3::timestamptz IS NULL OR lease_until = $3 OR cancel_at IS NOT NULL) FOR UPDATE`
 
 	// sqlBack makes a running job ready again. $3 delay in microseconds, for nothing if the job was hastened meanwhile,
 	// $4 attempts given back (0 or 1), $5 code, $6 text of the failure or null, $7 note or null. One that may run at once
@@ -170,8 +168,20 @@ const (
 	withFailureHere = `failures || CASE WHEN $6::text IS NULL THEN '[]'::jsonb ELSE jsonb_build_array(jsonb_build_object(
 			'attempt', attempt, 'at', clock_timestamp(), 'worker', worker, 'code', $5::text, 'error', $6::text)) END`
 
-	// sqlAbandoned finds at most $2 abandoned jobs.
-	sqlAbandoned = `SELECT id, token, key, kind FROM jobs WHERE state = 2 AND ` + abandoned + ` ORDER BY lease_until LIMIT $2`
+	// sqlRunning tells of all running jobs: as many as there are places in the installation at most.
+	sqlRunning = `SELECT id, token, key, kind, lease_until, coalesce(lease_us, 15000000) AS lease_us, cancel_at IS NOT NULL AS cancel
+		FROM jobs WHERE state = 2`
+
+	// sqlClock notes the time once a second, and finds by how many microseconds the clock was set back since, 0 if less than
+	// $1. One that another replica is just asking is left to it.
+	sqlClock = `WITH old AS MATERIALIZED (SELECT seen FROM clock WHERE seen NOT BETWEEN now() - interval '1 s' AND now() FOR UPDATE SKIP LOCKED),
+		noted AS (UPDATE clock SET seen = now() FROM old)
+		SELECT (extract(epoch FROM seen - now()) * 1000000)::bigint AS back FROM old WHERE seen > now() + $1 * interval '1 microsecond'`
+
+	// sqlSetBack has jobs wait $1 microseconds less. It also lets those go too early that were put off since the clock was set
+	// back, which harms nobody.
+	sqlSetBack = `UPDATE jobs SET run_at = run_at - $1 * interval '1 microsecond', due_at = due_at - $1 * interval '1 microsecond'
+		WHERE state IN (0, 1) AND run_at > now()`
 
 	// sqlOrphans finds what worker $1 was granted and does not know of: the answer to its claim was lost. $2 are the ids
 	// that it knows.

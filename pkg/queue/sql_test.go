@@ -2,7 +2,6 @@ package queue
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,6 +26,9 @@ var (
 	claimLimited16, _ = claimStatement(sqlClaimLimited, 16)
 )
 
+// none stands for the arguments of a statement that takes none and is looked at nevertheless.
+const none = "-"
+
 // statements are all statements of the package, with arguments for one execution on the tables that fill makes. Those
 // without arguments read the whole live table by design: once a minute, off the way of a job.
 var statements = map[string]struct{ sql, arguments string }{
@@ -42,11 +44,13 @@ var statements = map[string]struct{ sql, arguments string }{
 	"sqlBeat":          {sqlBeat, "(SELECT array_agg(id) FROM held), (SELECT array_agg(token) FROM held), 15000000"},
 	"sqlHold":          {sqlHold, "(SELECT min(id) FROM held), (SELECT min(token) FROM held)"},
 	"sqlFinish":        {sqlFinish, "(SELECT array_agg(id) FROM held), (SELECT array_agg(token) FROM held), array_fill(3::smallint, ARRAY[16]), array_fill(''::text, ARRAY[16]), array_fill(NULL::text, ARRAY[16])"},
-	"sqlLook":          {sqlLook, "1000000, (SELECT min(id) FROM held), (SELECT min(token) FROM held), true, 1000000"},
+	"sqlLook":          {sqlLook, "(SELECT min(id) FROM held), (SELECT min(token) FROM held), '2026-01-01', 1000000"},
 	"sqlBack":          {sqlBack, "(SELECT min(id) FROM held), (SELECT min(token) FROM held), 1000, 0, 'c', 'e', NULL"},
 	"sqlHasten":        {sqlHasten, "'key40000', 'k'"},
 	"sqlFire":          {sqlFire, "ARRAY['k', 'l'], ARRAY[1000, 1000]"},
-	"sqlAbandoned":     {sqlAbandoned, "1000000, 100"},
+	"sqlRunning":       {sqlRunning, none},
+	"sqlClock":         {sqlClock, "1000000"},
+	"sqlSetBack":       {sqlSetBack, ""},
 	"sqlOrphans":       {sqlOrphans, "'w', ARRAY[1, 2]"},
 	"sqlStranded":      {sqlStranded, ""},
 	"sqlPromote":       {sqlPromote, "'key40000'"},
@@ -159,11 +163,12 @@ func plan(t *testing.T, conn *pgx.Conn, sql, arguments string) (buffers int, sca
 	if _, err := tx.Exec(t.Context(), "PREPARE s AS "+sql); err != nil {
 		t.Fatal(err)
 	}
-	if arguments != "" {
-		arguments = literals(t, tx, arguments)
+	call := "s"
+	if arguments != none {
+		call = "s (" + literals(t, tx, arguments) + ")"
 	}
 	var text []byte
-	err = tx.QueryRow(t.Context(), fmt.Sprintf("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE s (%s)", arguments)).Scan(&text)
+	err = tx.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE "+call).Scan(&text)
 	if err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
@@ -207,7 +212,7 @@ type node struct {
 }
 
 // small are tables of a few rows each.
-var small = map[string]bool{"held": true, "schedules": true, "pauses": true}
+var small = map[string]bool{"held": true, "schedules": true, "pauses": true, "clock": true}
 
 func (n node) scans() (found []string) {
 	if n.Type == "Seq Scan" && !small[n.Relation] {
