@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Brings what the reconciler's builds, tests and demo need and this machine lacks, and says what it does.
-# As root, Debian packages are installed; as another user, PostgreSQL is unpacked into a folder of the user's cache.
+# As root, PostgreSQL is installed from Debian's packages; as another user it is unpacked into a folder of the user's cache, as
+# everything else is.
 # usage: tools/setup.sh demo|test
 set -euo pipefail
 for_what=${1:-test}
@@ -18,24 +19,50 @@ find_postgres() {
   command -v postgres >/dev/null && command -v initdb >/dev/null && dirname "$(readlink -f "$(command -v postgres)")"
 }
 
-# unpack_postgres fetches PostgreSQL's Debian packages and unpacks them without root. Wrappers name the libraries' folder.
-unpack_postgres() {
-  local root=$cache/postgres/root state=$cache/apt
-  mkdir -p "$root" "$state"/lists/partial "$state"/archives/partial "$cache"/postgres/bin
+# unpack fetches Debian packages with what they need and unpacks them into a folder without root; $1 is the folder, $2 a
+# pattern of packages to leave out, the rest are packages. It prints the folders of their libraries as LD_LIBRARY_PATH has them.
+unpack() {
+  local root=$1 without=$2 state=$cache/apt packages deb
+  shift 2
+  mkdir -p "$root" "$state"/lists/partial "$state"/archives/partial
   local apt=(-o Dir::State="$state" -o Dir::State::status=/var/lib/dpkg/status -o Dir::Cache="$state" -o APT::Sandbox::User= -o Debug::NoLocking=1)
   apt-get "${apt[@]}" -qq update
-  local packages
-  packages=$(apt-get "${apt[@]}" -qq --no-install-recommends --print-uris install postgresql-15 2>/dev/null | sed -nE "s/^'[^']*' ([^_]+)_.*/\1/p" | grep -vE '^(libllvm|libz3|postgresql-client-common|postgresql-common|ssl-cert|perl|libjson-perl|sensible-utils)')
+  packages=$(apt-get "${apt[@]}" -qq --no-install-recommends --print-uris install "$@" 2>/dev/null | sed -nE "s/^'[^']*' ([^_]+)_.*/\1/p" | grep -vE "^($without)\$")
   (cd "$state"/archives && apt-get "${apt[@]}" -qq download $packages)
-  local deb
   for deb in "$state"/archives/*.deb; do dpkg -x "$deb" "$root"; done
-  local libraries program
-  libraries=$(find "$root" -name '*.so*' -printf '%h\n' | sort -u | grep -v /postgresql/ | paste -sd:)
-  for program in initdb postgres; do
-    printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' "$libraries" "$(echo "$root"/usr/lib/postgresql/*/bin/$program)" >"$cache/postgres/bin/$program"
-    chmod +x "$cache/postgres/bin/$program"
-  done
   rm -rf "$state"
+  find "$root" -name '*.so*' -printf '%h\n' | sort -u | grep -vE '/(postgresql|faketime)/?' | paste -sd:
+}
+
+# wrap writes a program that runs another one with libraries of its own.
+wrap() {
+  printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' "$3" "$2" >"$1"
+  chmod +x "$1"
+}
+
+unpack_postgres() {
+  local root=$cache/postgres/root libraries program
+  libraries=$(unpack "$root" 'libllvm.*|libz3.*|postgresql-client-common|postgresql-common|ssl-cert|perl|libjson-perl|sensible-utils' postgresql-15)
+  mkdir -p "$cache"/postgres/bin
+  for program in initdb postgres; do
+    wrap "$cache/postgres/bin/$program" "$(echo "$root"/usr/lib/postgresql/*/bin/$program)" "$libraries"
+  done
+}
+
+# bring sees to what tests need of a Debian package: $1 the package, $2 a file of it, $3 what it is for. It is unpacked and
+# not installed, so that no service is started; for root where the users that servers run as may read it.
+bring() {
+  local root=$cache/tools/root libraries
+  [ "$(id -u)" = 0 ] && root=/var/cache/reconciler/tools/root
+  compgen -G "/$2" >/dev/null || compgen -G "$root/$2" >/dev/null && return
+  command -v apt-get >/dev/null || { say "$1 is needed for $3"; exit 1; }
+  say "unpacking $1 for $3 into $root"
+  libraries=$(unpack "$root" 'ssl-cert|perl|python3.*|postgresql.*|ucf|sensible-utils' "$1")
+  case $2 in usr/bin/* | usr/sbin/*)
+    mv "$root/$2" "$root/$2.real"
+    wrap "$root/$2" "$root/$2.real" "$libraries"
+    ;;
+  esac
 }
 
 if [ -z "$(find_postgres || true)" ]; then
@@ -55,6 +82,9 @@ say "PostgreSQL: $(find_postgres)"
 
 if [ "$for_what" = test ]; then
   cd "$(dirname "$0")/.."
+  bring pgbouncer usr/sbin/pgbouncer "tests through a pooler"
+  bring faketime 'usr/lib/*/faketime/libfaketime.so.1' "tests of stepped clocks"
+  bring prometheus usr/bin/promtool "tests of the alerts"
   key=$(cat tools/gitea/go.mod tools/gitea/go.sum | sha256sum | cut -c1-16)
   if [ ! -x bin/gitea ] || [ "$(cat bin/gitea.key 2>/dev/null)" != "$key" ]; then
     if [ -x "$cache/gitea-$key" ]; then

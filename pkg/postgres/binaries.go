@@ -55,6 +55,13 @@ func findBinaries(ctx context.Context, dir string, major int) (binaries, error) 
 	return binaries{}, f
 }
 
+// BinDir returns where the programs of the newest server are: dir if it is not "", else one of the usual places. The error
+// is a [fault.PostgresMissing].
+func BinDir(ctx context.Context, dir string) (string, error) {
+	b, err := findBinaries(ctx, dir, 0)
+	return filepath.Dir(b.postgres), err
+}
+
 func candidates(dir string) []string {
 	if dir != "" {
 		return []string{dir}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -157,7 +158,8 @@ func (q *Queue) sweep(ctx context.Context) error {
 		return err
 	}
 	q.metrics.measured(stats, pauses)
-	return q.promoteStranded(ctx)
+	// A transaction that began before the clock was set back may have ended after the correction.
+	return errors.Join(q.promoteStranded(ctx), q.setBack(ctx))
 }
 
 // promoteStranded is belt and braces: it must find nothing.

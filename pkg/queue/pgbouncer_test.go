@@ -13,10 +13,10 @@ import (
 	"github.com/innominatus/reconciler/pkg/queue"
 )
 
-// Without prepared statements, arguments get their types in another way: each statement is used once.
-func TestWorksWithoutPreparedStatements(t *testing.T) {
+// Statements are not prepared there, and arguments get their types in another way: each statement is used once.
+func TestEachStatementWorksThroughPgBouncer(t *testing.T) {
 	t.Parallel()
-	pool, err := postgres.Open(t.Context(), postgres.Config{URL: testenv.Postgres(t), PgBouncer: true})
+	pool, err := postgres.Open(t.Context(), postgres.Config{URL: testenv.PgBouncer(t, testenv.NewServer(t, testenv.ServerConfig{})), PgBouncer: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ type sighting struct {
 // leaves none with one that is dead.
 func (w *worker) reapLoop(ctx context.Context) {
 	w.q.every(ctx, w.q.cfg.Reap, "take over abandoned jobs", func(ctx context.Context) error {
-		return errors.Join(w.reap(ctx), w.q.watchClock(ctx))
+		return errors.Join(w.reap(ctx), w.watchClock(ctx))
 	})
 }
 
@@ -121,24 +121,33 @@ func (q *Queue) takeOver(ctx context.Context, r runningJob) error {
 	return nil
 }
 
-// watchClock notices that the database's clock was set back, and has jobs that wait for a time wait that much less: all of
-// them would wait for the time to come again, also those that were to start at once.
-func (q *Queue) watchClock(ctx context.Context) error {
-	return pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
-		var back int64
-		err := tx.QueryRow(ctx, sqlClock, stepLimit.Microseconds()).Scan(&back)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
+// watchClock notices that the database's clock was set back. It looks by this machine's monotonic clock.
+func (w *worker) watchClock(ctx context.Context) error {
+	asked := time.Now()
+	var now time.Time
+	if err := w.q.pool.QueryRow(ctx, sqlNow).Scan(&now); err != nil {
+		return fmt.Errorf("look at the clock: %w", err)
+	}
+	if expected := w.clock.Add(asked.Sub(w.clockAsked)); !w.clock.IsZero() && now.Before(expected.Add(-stepLimit)) {
+		w.log.Warn().Dur("back", expected.Sub(now)).Msg("the database's clock was set back")
+		if err := w.q.setBack(ctx); err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("look at the clock: %w", err)
-		}
-		tag, err := tx.Exec(ctx, sqlSetBack, back)
-		if err != nil {
-			return fmt.Errorf("correct for the clock: %w", err)
-		}
-		q.cfg.Log.Warn().Dur("back", time.Duration(back)*time.Microsecond).Int64("jobs", tag.RowsAffected()).Msg("the database's clock was set back")
+	}
+	w.clock, w.clockAsked = now, asked
+	return nil
+}
+
+// setBack lets those jobs go whose time to start comes from a clock that was set back since: all of them would wait for that
+// time to come again, also those that were to start at once.
+func (q *Queue) setBack(ctx context.Context) error {
+	tag, err := q.pool.Exec(ctx, sqlSetBack, stepLimit.Microseconds())
+	if err != nil {
+		return fmt.Errorf("correct for the clock: %w", err)
+	}
+	if n := tag.RowsAffected(); n > 0 {
+		q.cfg.Log.Warn().Int64("jobs", n).Msg("jobs waited for a time of a clock that was set back")
 		q.wakeNow()
-		return nil
-	})
+	}
+	return nil
 }

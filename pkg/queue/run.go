@@ -63,8 +63,9 @@ type worker struct {
 	mu   sync.Mutex
 	held map[int64]*held
 
-	// seen is the reaper's alone.
-	seen map[int64]sighting
+	// The reaper's alone: what it saw of running jobs, the database's time and when it asked for that.
+	seen              map[int64]sighting
+	clock, clockAsked time.Time
 }
 
 // Run does jobs until ctx ends. Then it claims no more, gives those that run Config.Grace to end, cancels the rest with

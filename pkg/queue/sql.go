@@ -140,7 +140,7 @@ const (
 	// $4 attempts given back (0 or 1), $5 code, $6 text of the failure or null, $7 note or null. One that may run at once
 	// is made known to all workers.
 	sqlBack = `WITH put AS (UPDATE jobs SET state = 1, token = NULL, lease_until = NULL, worker = NULL, failures = ` + withFailureHere + `,
-				attempt = attempt - $4::smallint, note = $7, run_at = now() + ` + delay + `,
+				attempt = attempt - $4::smallint, note = $7, put_at = now(), run_at = now() + ` + delay + `,
 				due_at = CASE WHEN ` + delay + ` = interval '0' THEN due_at ELSE now() + ` + delay + ` + priority * interval '60 s' END
 			WHERE id = $1 AND token = $2 RETURNING run_at)
 		SELECT count(pg_notify('` + readyChannel + `', '')) FROM put WHERE run_at <= now()`
@@ -172,16 +172,13 @@ const (
 	sqlRunning = `SELECT id, token, key, kind, lease_until, coalesce(lease_us, 15000000) AS lease_us, cancel_at IS NOT NULL AS cancel
 		FROM jobs WHERE state = 2`
 
-	// sqlClock notes the time once a second, and finds by how many microseconds the clock was set back since, 0 if less than
-	// $1. One that another replica is just asking is left to it.
-	sqlClock = `WITH old AS MATERIALIZED (SELECT seen FROM clock WHERE seen NOT BETWEEN now() - interval '1 s' AND now() FOR UPDATE SKIP LOCKED),
-		noted AS (UPDATE clock SET seen = now() FROM old)
-		SELECT (extract(epoch FROM seen - now()) * 1000000)::bigint AS back FROM old WHERE seen > now() + $1 * interval '1 microsecond'`
+	sqlNow = `SELECT now()`
 
-	// sqlSetBack has jobs wait $1 microseconds less. It also lets those go too early that were put off since the clock was set
-	// back, which harms nobody.
-	sqlSetBack = `UPDATE jobs SET run_at = run_at - $1 * interval '1 microsecond', due_at = due_at - $1 * interval '1 microsecond'
-		WHERE state IN (0, 1) AND run_at > now()`
+	// sqlSetBack has jobs that were put off more than $1 microseconds from now, in the future, wait no longer than was meant
+	// then. It reads the whole table.
+	sqlSetBack = `UPDATE jobs SET run_at = run_at - ahead, due_at = due_at - ahead, put_at = now()
+		FROM (SELECT id, coalesce(put_at, created_at) - now() AS ahead FROM jobs WHERE state IN (0, 1)) AS put
+		WHERE jobs.id = put.id AND state IN (0, 1) AND ahead > $1 * interval '1 microsecond'`
 
 	// sqlOrphans finds what worker $1 was granted and does not know of: the answer to its claim was lost. $2 are the ids
 	// that it knows.

@@ -49,7 +49,7 @@ var statements = map[string]struct{ sql, arguments string }{
 	"sqlHasten":        {sqlHasten, "'key40000', 'k'"},
 	"sqlFire":          {sqlFire, "ARRAY['k', 'l'], ARRAY[1000, 1000]"},
 	"sqlRunning":       {sqlRunning, none},
-	"sqlClock":         {sqlClock, "1000000"},
+	"sqlNow":           {sqlNow, none},
 	"sqlSetBack":       {sqlSetBack, ""},
 	"sqlOrphans":       {sqlOrphans, "'w', ARRAY[1, 2]"},
 	"sqlStranded":      {sqlStranded, ""},
@@ -212,7 +212,7 @@ type node struct {
 }
 
 // small are tables of a few rows each.
-var small = map[string]bool{"held": true, "schedules": true, "pauses": true, "clock": true}
+var small = map[string]bool{"held": true, "schedules": true, "pauses": true}
 
 func (n node) scans() (found []string) {
 	if n.Type == "Seq Scan" && !small[n.Relation] {

@@ -4,9 +4,6 @@
 -- taken by a version that does not tell; its default is 15 s.
 ALTER TABLE jobs ADD COLUMN lease_us bigint;
 
--- The time that was last seen, to notice a clock that was set back. One row.
-CREATE TABLE clock (
-  one  boolean     PRIMARY KEY DEFAULT true CHECK (one),
-  seen timestamptz NOT NULL
-);
-INSERT INTO clock (seen) VALUES (now());
+-- When run_at was written, to know those that come from a clock that was set back since. Null: with created_at, or by a
+-- version that does not tell.
+ALTER TABLE jobs ADD COLUMN put_at timestamptz;
