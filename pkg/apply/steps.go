@@ -94,7 +94,11 @@ func (e *execution) deliver(ctx context.Context, name string) (result, error) {
 		return result{}, err
 	}
 	want = append(want, spared.among(have, e.run.Application)...)
-	d := Delivery{Environment: e.environment, Run: e.run, Write: files, Former: former}
+	contested, err := e.Runs.contested(ctx, e.Pool, e.run)
+	if err != nil {
+		return result{}, err
+	}
+	d := Delivery{Environment: e.environment, Run: e.run, Write: files, Former: former, Contested: contested}
 	var done Delivered
 	if touchesShared(have, want, e.run.Application) {
 		done, err = e.deliverShared(ctx, name, &d, want)

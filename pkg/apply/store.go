@@ -50,6 +50,9 @@ WHERE id = $1 AND state IN ('queued', 'running') RETURNING ` + runColumns
 	// Names that the application had before it was renamed, unless somebody else has them now.
 	sqlFormer = `SELECT DISTINCT name FROM runs r WHERE application = $1 AND environment = $2 AND name <> $3 AND NOT EXISTS
 (SELECT FROM runs o WHERE o.environment = r.environment AND o.name = r.name AND o.application <> r.application AND o.id > r.id) ORDER BY name`
+	// Whether the newest run before it that began did not succeed.
+	sqlContested = `SELECT coalesce((SELECT state <> 'succeeded' FROM runs WHERE application = $1 AND generation < $2 AND token > 0
+ORDER BY generation DESC LIMIT 1), false)`
 	sqlSucceeded = `SELECT generation FROM runs WHERE application = $1 AND state = 'succeeded' AND kind <> 'remove'`
 
 	sqlLogs = `SELECT id, step, at, message FROM run_logs WHERE run = $1 AND id > $2 ORDER BY id LIMIT 1000`
@@ -100,6 +103,12 @@ func (s *Store) former(ctx context.Context, db postgres.Querier, r Run) ([]strin
 		return nil, fmt.Errorf("read former names: %w", err)
 	}
 	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// contested says whether something of an earlier run may still be on its way to the target.
+func (s *Store) contested(ctx context.Context, db postgres.Querier, r Run) (yes bool, err error) {
+	err = db.QueryRow(ctx, sqlContested, r.Application, r.Generation).Scan(&yes)
+	return yes, fault.While("read the run before", err)
 }
 
 // jobArgs are the arguments of a job that executes a run.

@@ -28,6 +28,9 @@ type Delivery struct {
 	// Shared says whether the environment has shared objects after the delivery; nil if the delivery has nothing to do with
 	// them.
 	Shared *bool
+	// Contested says that the run before this one began and did not succeed: what it pushed may still be on its way, and a
+	// target that cannot fence must see to it that it is refused when it arrives.
+	Contested bool
 	// Alive fails when another worker took the run over.
 	Alive func(ctx context.Context) error
 	// Log tells people what happens.

@@ -30,10 +30,13 @@ type CommitMeta struct {
 	Message           string
 	// When is the time of the commit, in seconds and with its zone. The same input gives the same hash.
 	When time.Time
+	// Empty makes a commit also if it changes nothing: the branch moves.
+	Empty bool
 }
 
 // Commit makes a commit in the mirror that changes files of its parent; a parent of "" is a first commit. Nothing is
-// pushed. If the files are already as the changes want them, changed is false and the hash is the parent's.
+// pushed. If the files are already as the changes want them, changed is false and the hash is the parent's, unless the meta
+// asks for an empty commit.
 func (m *Mirror) Commit(ctx context.Context, parent Hash, changes []Change, meta CommitMeta) (h Hash, changed bool, err error) {
 	unlock, err := m.lock(ctx)
 	if err != nil {
@@ -58,7 +61,7 @@ func (m *Mirror) Commit(ctx context.Context, parent Hash, changes []Change, meta
 	if root == (oid{}) && parent != "" {
 		root = b.put(object{kind: kindTree})
 	}
-	if root == before.tree {
+	if root == before.tree && !meta.Empty {
 		return parent, false, nil
 	}
 	id := b.put(object{kindCommit, encodeCommit(root, parent, meta)})

@@ -188,10 +188,15 @@ func (p *push) once(ctx context.Context) (apply.Delivered, error) {
 	}
 	head := refs.Commits[ref]
 	changes, err := p.changes(ctx, head, ref)
-	if err != nil || len(changes) == 0 {
+	// A push of an earlier run that is still on its way names the commit that it was built on. It must not arrive after
+	// this run found everything in order: so the branch moves even though there is nothing to write.
+	move := p.delivery.Contested && head != ""
+	if err != nil || len(changes) == 0 && !move {
 		return apply.Delivered{Detail: "the repository is as it should be"}, err
 	}
-	commit, changed, err := p.mirror.Commit(ctx, head, changes, p.meta())
+	meta := p.meta()
+	meta.Empty = move
+	commit, changed, err := p.mirror.Commit(ctx, head, changes, meta)
 	if foreign, ok := fault.As(err); ok && foreign.Class() == fault.Permanent {
 		err = fault.New(fault.TargetForeign, "%s: %w", p.settings.Repository, err)
 	}

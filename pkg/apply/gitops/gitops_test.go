@@ -327,3 +327,36 @@ func TestManyTargetsShareARepository(t *testing.T) {
 		t.Errorf("%s commits instead of %s, files %v", w.count(), n, w.files())
 	}
 }
+
+// A push that is on its way while its run is replaced is refused, also if the replacing run finds everything as it should
+// be: a revert, for instance.
+func TestPushOfAReplacedRunIsRefusedThoughNothingElseIsWritten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.deliver(w.delivery("shop", 1, file("shop/a.yaml", "a")))
+	replaced := false
+	late := w.delivery("shop", 2, file("shop/a.yaml", "b"))
+	late.Alive = func(context.Context) error {
+		if replaced {
+			return queue.ErrLeaseLost
+		}
+		return nil
+	}
+	revert := w.delivery("shop", 3, file("shop/a.yaml", "a"))
+	revert.Contested = true
+	meanwhile := func() {
+		w.before.Store(nil)
+		replaced = true
+		done, err := w.another().Deliver(t.Context(), revert)
+		if err != nil || done.Writes != 0 {
+			t.Errorf("the revert wrote %d files: %v", done.Writes, err)
+		}
+	}
+	w.before.Store(&meanwhile)
+	if _, err := w.target.Deliver(t.Context(), late); !errors.Is(err, queue.ErrLeaseLost) {
+		t.Errorf("it answers %v", err)
+	}
+	if got := w.repo.Run("show", "main:environments/production/shop/a.yaml"); got != "a" {
+		t.Errorf("the repository holds %q", got)
+	}
+}
