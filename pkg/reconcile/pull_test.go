@@ -49,6 +49,28 @@ func TestPullRequestIsPlannedAndNotDeployed(t *testing.T) {
 	}
 }
 
+// The head of a pull request that ends before it was planned does not stay pending.
+func TestPullRequestThatEndsUnplannedIsTold(t *testing.T) {
+	t.Parallel()
+	for want, end := range map[string]func(w *world, number int64){
+		"closed": func(w *world, number int64) { w.forge.ClosePull(ours, number) },
+		"merged": func(w *world, number int64) { w.forge.MergePull(ours, number) },
+	} {
+		w := newWorld(t)
+		w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+		w.source.merge.Store(fault.New(fault.MirrorDamaged, "an object is missing"))
+		w.repo.Run("update-ref", "refs/heads/change", w.repo.Run("rev-parse", "main"))
+		head := w.repo.Commit("change", map[string]string{"score.yaml": file("alpha", "a:2")})
+		p := w.forge.AddPull(ours, forge.Pull{HeadRef: "change", HeadCommit: head, Author: "dana"})
+		w.hint(ours)
+		w.until("the pull request to be seen", func() bool { return w.said(head) == "pending: planning" })
+		end(w, p.Number)
+		w.hint(ours)
+		w.quiet()
+		w.equal("success: the pull request was "+want+" before it was planned", w.said(head))
+	}
+}
+
 func TestConflictIsTold(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -171,8 +171,14 @@ func (r *Reconciler) passedOver(ctx context.Context, tx pgx.Tx, repo gitwatch.Re
 func (r *Reconciler) Seen(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull) error {
 	switch p.State {
 	case forge.Closed:
+		if err := r.unplanned(ctx, tx, repo, p); err != nil {
+			return err
+		}
 		return r.sayClosed(ctx, tx, repo, p)
 	case forge.Merged:
+		if err := r.unplanned(ctx, tx, repo, p); err != nil {
+			return err
+		}
 		// The branch moves and is evaluated. If it was seen before the merge was, the record is written now, and what waits
 		// because the pull request was not known is looked at again.
 		list, err := evaluations(tx.Query(ctx, sqlEvaluations, repo.Name, p.MergeCommit))
@@ -189,6 +195,16 @@ func (r *Reconciler) Seen(ctx context.Context, tx pgx.Tx, repo gitwatch.Reposito
 		return err
 	}
 	return r.enqueuePull(ctx, tx, repo, p)
+}
+
+// unplanned takes back that the head of a pull request is being planned, if that ended before it was: nobody plans it any
+// more. A head that is on the branch is told there.
+func (r *Reconciler) unplanned(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull) error {
+	list, err := evaluations(tx.Query(ctx, sqlEvaluations, repo.Name, p.HeadCommit))
+	if err != nil || len(list) > 0 || p.HeadCommit == p.MergeCommit {
+		return err
+	}
+	return r.sayAll(ctx, tx, repo, p.BaseRef, p.HeadCommit, forge.Success, fmt.Sprintf("the pull request was %s before it was planned", p.State))
 }
 
 // waitsForPull says that an application waits because its plan is not, or not known to be, that of its pull request.
