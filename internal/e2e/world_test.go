@@ -57,6 +57,8 @@ type options struct {
 	environment string
 	// more is added to the server's configuration.
 	more string
+	// platform are further files of the platform configuration.
+	platform map[string]string
 }
 
 const defaultEnvironment = `
@@ -85,6 +87,9 @@ func newWorld(t *testing.T, o options) *world {
 		o.environment = defaultEnvironment
 	}
 	w.write("platform/environments/production.yaml", strings.ReplaceAll(o.environment, "%s", w.deploy.URL))
+	for name, content := range o.platform {
+		w.write("platform/"+name, content)
+	}
 	w.write("token.gitea", w.gitea.Bot.Token)
 	w.write("secret", secret)
 	w.write("database", w.database)
