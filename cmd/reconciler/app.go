@@ -249,6 +249,8 @@ func (a *app) handlers(r *reconcile.Reconciler) {
 	a.queue.Handle(status.JobKind, r.Outbox.Handler())
 	a.queue.Handle(housekeeping, queue.Handler{Work: a.keepHouse})
 	a.queue.Every(housekeeping, housekeepingPeriod)
+	a.queue.Handle(pruning, queue.Handler{Work: a.prune})
+	a.queue.Every(pruning, pruningPeriod)
 }
 
 // serve makes the HTTP side with its metrics and checks.

@@ -43,6 +43,9 @@ type config struct {
 	Telemetry telemetryConfig `yaml:"telemetry"`
 	// Git sets where remotes may be.
 	Git gitConfig `yaml:"git"`
+	// History is how long ended runs with their logs, releases, plans and reports are kept, 24h to 87600h. The newest 50
+	// of each application stay, and what is deployed. Default: 2160h, 90 days.
+	History time.Duration `yaml:"history"`
 
 	// file is where it was read from, "" if there is no file.
 	file string

@@ -107,6 +107,7 @@ func (c *config) check(k *configCheck) fault.List {
 	}
 	between(k, keys{"queue", "lease"}, c.Queue.Lease, 3*time.Second, 10*time.Minute, "3s to 10m",
 		"a shorter one is lost whenever the database is slow for a moment, and a longer one delays what a dead process leaves behind")
+	between(k, keys{"history"}, c.History, 24*time.Hour, 87600*time.Hour, "24h to 87600h", "people look for what happened yesterday, and nobody for more than ten years")
 	c.checkForges(k)
 	c.checkPlatform(k)
 	environments := c.environments()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -44,6 +45,12 @@ const (
 	// housekeeping is the kind of the job that forgets what is old and looks for what was missed, and its period.
 	housekeeping       = "housekeeping"
 	housekeepingPeriod = time.Minute
+	// pruning is the kind of the job that forgets what ended longer ago than the configuration says.
+	pruning        = "prune"
+	pruningPeriod  = time.Hour
+	defaultHistory = 90 * 24 * time.Hour
+	// newestKept is how many runs and releases of an application stay however old they are.
+	newestKept = 50
 )
 
 // serve runs the server until the context ends.
@@ -123,4 +130,9 @@ func serveHTTP(group *run.Group, listener net.Listener, handler http.Handler) {
 // keepHouse forgets what is old and looks for what was missed.
 func (a *app) keepHouse(ctx context.Context, _ *queue.Job) error {
 	return errors.Join(a.watcher.Sweep(ctx), a.webhooks.Sweep(ctx))
+}
+
+// prune forgets old history.
+func (a *app) prune(ctx context.Context, _ *queue.Job) error {
+	return a.reconciler.Prune(ctx, cmp.Or(a.cfg.History, defaultHistory), newestKept)
 }
