@@ -44,10 +44,12 @@ generate: ## Write generated files anew
 verify: generate ## Check that generated files, formatting and modules are clean
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt"; exit 1; }
 	@$(GO) mod tidy -diff
+	@cd internal/benchmark/peers && $(GO) mod tidy -diff
 	@git diff --exit-code -- docs || { echo "generated files differ: commit what make generate wrote"; exit 1; }
 
 bench: setup ## Run every benchmark and write bench/results.json; ONCE=1 only sees that they run
 	@PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} $(GO) run ./internal/benchmark $(if $(ONCE),-once)
+	@cd internal/benchmark/peers && PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} $(GO) run . $(if $(ONCE),-jobs 500 -only throughput)
 
 fuzz: ## Run each fuzz target for FUZZTIME (default 30s)
 	@for t in $$(grep -rlE "^func Fuzz" --include=*_test.go . | xargs -n1 dirname | sort -u); do for f in $$(grep -hoE "^func Fuzz\w+" $$t/*_test.go | cut -d" " -f2); do echo "$$t $$f"; $(GO) test -run "^$$" -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),30s) $$t || exit 1; done; done

@@ -1,0 +1,215 @@
+// Command peers measures the queue beside River on one PostgreSQL server that waits for its disk, in one run, and prints a
+// table. River keeps no order and has no keys: its jobs are the easier ones.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/innominatus/reconciler/pkg/postgres"
+)
+
+// peer is one of the queues that are compared, with its settings.
+type peer struct {
+	name string
+	// keys says that it can keep the jobs of a key apart.
+	keys bool
+	// prepare makes the tables of an empty database.
+	prepare func(ctx context.Context, url string) error
+	// enqueue adds jobs on so many keys.
+	enqueue func(ctx context.Context, pool *pgxpool.Pool, jobs, keys int) error
+	// left is SQL that counts the jobs that are not done yet.
+	left string
+	// work does jobs until ctx ends and calls started as each begins, with its attempt; places is how many at once.
+	work func(ctx context.Context, pool *pgxpool.Pool, places int, started func(ctx context.Context, attempt int)) error
+	// recovers is how long the job of a killed worker may take to run again for it to be measured; 0 is not measured.
+	recovers time.Duration
+}
+
+var peers = []peer{ours, riverDefault, riverTuned}
+
+// places is how many jobs run at once in all processes together.
+const places = 256
+
+func main() {
+	if os.Getenv(workerVariable) != "" {
+		workerMain()
+		return
+	}
+	jobs := flag.Int("jobs", 20_000, "how many jobs a measurement of throughput does")
+	only := flag.String("only", "", "measure only what has this in its name: limit, throughput, latency, recovery")
+	flag.Parse()
+	if err := run(context.Background(), *jobs, *only); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, jobs int, only string) error {
+	dir, err := os.MkdirTemp("", "reconciler-peers-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o711); err != nil { // As root the server runs as another user.
+		return err
+	}
+	server, err := postgres.StartEmbedded(ctx, postgres.EmbeddedConfig{DataDir: dir, BinDir: os.Getenv("PGBIN")})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = server.Stop(context.WithoutCancel(ctx)) }() // The directory is removed.
+	t := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "WHAT\tWHO\tFIGURE")
+	m := &measurement{ctx: ctx, server: server.URL(), jobs: jobs, table: t}
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{{"limit", m.limit}, {"throughput", m.throughput}, {"latency", m.latency}, {"recovery", m.recovery}} {
+		if !strings.Contains(step.name, only) {
+			continue
+		}
+		if err := step.do(); err != nil {
+			return err
+		}
+	}
+	return t.Flush()
+}
+
+// measurement is one run.
+type measurement struct {
+	ctx       context.Context
+	server    string
+	jobs      int
+	databases int
+	table     *tabwriter.Writer
+}
+
+func (m *measurement) tell(what, who, format string, args ...any) {
+	fmt.Fprintf(m.table, "%s\t%s\t%s\n", what, who, fmt.Sprintf(format, args...))
+	fmt.Fprintf(os.Stderr, "%s, %s: %s\n", what, who, fmt.Sprintf(format, args...)) // So that one sees it go on.
+}
+
+// database makes an empty database for a peer and opens it.
+func (m *measurement) database(p peer) (where string, pool *pgxpool.Pool, err error) {
+	m.databases++
+	name := fmt.Sprintf("bench%d", m.databases)
+	admin, err := pgx.Connect(m.ctx, m.server)
+	if err != nil {
+		return "", nil, err
+	}
+	_, err = admin.Exec(m.ctx, "CREATE DATABASE "+name)
+	if err := errors.Join(err, admin.Close(m.ctx)); err != nil {
+		return "", nil, err
+	}
+	address, err := url.Parse(m.server)
+	if err != nil {
+		return "", nil, err
+	}
+	address.Path = "/" + name
+	where = address.String()
+	if err := p.prepare(m.ctx, where); err != nil {
+		return "", nil, err
+	}
+	pool, err = pgxpool.New(m.ctx, where)
+	return where, pool, err
+}
+
+// limit asks pgbench what the server can do: rows updated one by one by 8 clients.
+func (m *measurement) limit() error {
+	bin, err := postgres.BinDir(m.ctx, os.Getenv("PGBIN"))
+	if err != nil {
+		return err
+	}
+	where, pool, err := m.database(peer{prepare: func(context.Context, string) error { return nil }})
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if _, err := pool.Exec(m.ctx, "CREATE TABLE counters AS SELECT n AS id, 0 AS n FROM generate_series(1, 100000) n; ALTER TABLE counters ADD PRIMARY KEY (id)"); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(m.ctx, filepath.Join(bin, "pgbench"), "--no-vacuum", "--client=8", "--jobs=2", "--time=5", "--protocol=prepared", "--file=/dev/stdin", where)
+	cmd.Stdin = strings.NewReader("\\set id random(1, 100000)\nUPDATE counters SET n = n + 1 WHERE id = :id;\n")
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
+		m.tell("limit", "pgbench", "is not installed")
+		return nil
+	}
+	tps := regexp.MustCompile(`tps = (\d+)`).FindSubmatch(out)
+	if err != nil || tps == nil {
+		return fmt.Errorf("pgbench: %w\n%s", err, out)
+	}
+	m.tell("limit: one-row updates, 8 clients", "pgbench", "%s a second", tps[1])
+	return nil
+}
+
+// throughput measures how fast jobs that wait are done, with keys for who has them.
+func (m *measurement) throughput() error {
+	for _, keys := range []int{1000, 10, 1} {
+		for _, processes := range []int{1, 4} {
+			for _, p := range peers {
+				if !p.keys && keys < 1000 {
+					continue
+				}
+				if err := m.throughputOf(p, keys, processes); err != nil {
+					return fmt.Errorf("%s: %w", p.name, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (m *measurement) throughputOf(p peer, keys, processes int) error {
+	where, pool, err := m.database(p)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	jobs := m.jobs
+	if keys < 1000 {
+		jobs /= 4 // They take longer.
+	}
+	if err := p.enqueue(m.ctx, pool, jobs, keys); err != nil {
+		return err
+	}
+	if _, err := pool.Exec(m.ctx, "VACUUM ANALYZE"); err != nil {
+		return err
+	}
+	workers, err := startWorkers(p, where, processes)
+	if err != nil {
+		return err
+	}
+	defer workers.kill()
+	began := time.Now()
+	workers.goOn()
+	for left := 1; left > 0; {
+		<-time.After(20 * time.Millisecond)
+		if err := pool.QueryRow(m.ctx, p.left).Scan(&left); err != nil {
+			return err
+		}
+		if time.Since(began) > 5*time.Minute {
+			return fmt.Errorf("%d of %d jobs are left after 5 minutes", left, jobs)
+		}
+	}
+	what := fmt.Sprintf("throughput: %d keys, %d process", keys, processes)
+	if processes > 1 {
+		what += "es"
+	}
+	m.tell(what, p.name, "%.0f jobs a second", float64(jobs)/time.Since(began).Seconds())
+	return nil
+}
