@@ -62,9 +62,9 @@ type Config struct {
 	Reap time.Duration
 	// Sweep is how often each process measures depths and looks for stranded jobs.
 	Sweep time.Duration
-	// Maintain is how often, in the whole installation, old history is deleted.
+	// Maintain is how often, in the whole installation, partitions of the history are made and old ones dropped.
 	Maintain time.Duration
-	// Retention is how long finished jobs are kept; below 0 for ever.
+	// Retention is how long finished jobs are kept, and up to a week more; below 0 for ever.
 	Retention time.Duration
 	// Grace is how long jobs may go on when the process is asked to stop, before they are cancelled with [ErrShutdown].
 	Grace time.Duration

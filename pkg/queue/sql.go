@@ -192,10 +192,14 @@ const (
 	sqlPromote = `UPDATE jobs SET state = 1 WHERE id = (SELECT b.id FROM jobs b WHERE b.key = $1 AND b.state < 1 ORDER BY b.seq LIMIT 1)
 		AND NOT EXISTS (SELECT FROM jobs a WHERE a.key = $1 AND a.state IN (1, 2)) RETURNING id, pg_notify('` + readyChannel + `', '')::text AS told`
 
-	// sqlPrune deletes some jobs that ended more than $1 microseconds ago. The limit stands in the text for the reason
-	// given at sqlClaim.
-	sqlPrune = `DELETE FROM job_history WHERE finished_at < now() - $1 * interval '1 microsecond'
-		AND id = ANY (ARRAY (SELECT id FROM job_history WHERE finished_at < now() - $1 * interval '1 microsecond' ORDER BY finished_at LIMIT 500))`
+	// sqlPrune deletes some jobs of the default partition that ended more than $1 microseconds ago. The limit stands in the
+	// text for the reason given at sqlClaim.
+	sqlPrune = `DELETE FROM job_history_default WHERE finished_at < now() - $1 * interval '1 microsecond'
+		AND id = ANY (ARRAY (SELECT id FROM job_history_default WHERE finished_at < now() - $1 * interval '1 microsecond' ORDER BY finished_at LIMIT 500))`
+
+	sqlPartitions = `SELECT relname::text FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = 'job_history'::regclass`
+
+	sqlTable = `SELECT to_regclass($1) IS NOT NULL`
 
 	// sqlCancelWaiting ends a job that does not run. The key must be locked. $2 is the note.
 	sqlCancelWaiting = `WITH gone AS (DELETE FROM jobs WHERE id = $1 AND state IN (0, 1) RETURNING *),
