@@ -9,7 +9,7 @@ export PGBIN ?= $(if $(wildcard $(CACHE)/postgres/bin/postgres),$(CACHE)/postgre
 RUN ?= .
 LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
-.PHONY: help setup build demo test race e2e lint generate verify bench fuzz clean
+.PHONY: help setup build demo test race e2e lint generate verify bench soak fuzz clean
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -50,6 +50,9 @@ verify: generate ## Check that generated files, formatting and modules are clean
 bench: setup ## Run every benchmark and write bench/results.json; ONCE=1 only sees that they run
 	@PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} $(GO) run ./internal/benchmark $(if $(ONCE),-once)
 	@cd internal/benchmark/peers && PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} $(GO) run . $(if $(ONCE),-jobs 500 -only throughput)
+
+soak: setup ## Measure the queue beside 10 million jobs that ended and 100,000 that wait, for DURATION (default 5m)
+	@RECONCILER_SOAK_HISTORY=10000000 RECONCILER_SOAK_QUEUED=100000 PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} $(GO) test -run '^$$' -bench Soak -benchtime $(or $(DURATION),5m) -timeout 2h ./pkg/queue
 
 fuzz: ## Run each fuzz target for FUZZTIME (default 30s)
 	@for t in $$(grep -rlE "^func Fuzz" --include=*_test.go . | xargs -n1 dirname | sort -u); do for f in $$(grep -hoE "^func Fuzz\w+" $$t/*_test.go | cut -d" " -f2); do echo "$$t $$f"; $(GO) test -run "^$$" -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),30s) $$t || exit 1; done; done

@@ -97,6 +97,15 @@ if [ "$for_what" = test ]; then
     fi
     echo "$key" >bin/gitea.key
   fi
+  helm=$(cat tools/helm/go.mod tools/helm/go.sum | sha256sum | cut -c1-16)
+  if [ ! -x bin/helm ] || [ "$(cat bin/helm.key 2>/dev/null)" != "$helm" ]; then
+    if [ ! -x "$cache/helm-$helm" ]; then
+      say "building Helm for the tests of the chart, once: 2 to 5 minutes on two cores"
+      mkdir -p "$cache"
+      (cd tools/helm && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$cache/helm-$helm" helm.sh/helm/v3/cmd/helm)
+    fi
+    mkdir -p bin && cp "$cache/helm-$helm" bin/helm && echo "$helm" >bin/helm.key
+  fi
   (cd tools/gitea && go mod download code.gitea.io/gitea) # its templates are served from the module's folder
   say "Gitea: bin/gitea"
 fi

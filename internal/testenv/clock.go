@@ -21,7 +21,7 @@ func NewClock(t testing.TB) *Clock {
 	t.Helper()
 	path := filepath.Join(serverDirectory(t), "offset")
 	c := &Clock{t: t, path: path, Env: []string{
-		"LD_PRELOAD=" + tool(t, "usr/lib/*/faketime/libfaketime.so.1"), "FAKETIME_TIMESTAMP_FILE=" + path, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1",
+		"LD_PRELOAD=" + Tool(t, "usr/lib/*/faketime/libfaketime.so.1"), "FAKETIME_TIMESTAMP_FILE=" + path, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1",
 	}}
 	c.Set(0)
 	return c

@@ -34,7 +34,7 @@ max_client_conn = 200
 		}
 	}
 	bouncer := &Server{t: t, dir: dir, port: port}
-	bouncer.start(bouncer.command(tool(t, "usr/sbin/pgbouncer"), config))
+	bouncer.start(bouncer.command(Tool(t, "usr/sbin/pgbouncer"), config))
 	u, err := url.Parse(s.URL())
 	if err != nil {
 		t.Fatal(err)

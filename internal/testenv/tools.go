@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// tool returns the path of what a Debian package brings, by its place in the package: on this machine, or where
+// Tool returns the path of what a Debian package brings, by its place in the package: on this machine, or where
 // tools/setup.sh unpacks packages. A test that needs one that is missing fails.
-func tool(t testing.TB, pattern string) string {
+func Tool(t testing.TB, pattern string) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {

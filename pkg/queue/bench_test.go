@@ -36,9 +36,17 @@ func BenchmarkThroughput(b *testing.B) {
 		enqueue(b, pool, q, inserts...)
 	}
 	enqueued := b.Elapsed()
+	transactions := func() (n int64) {
+		if err := pool.QueryRow(b.Context(), "SELECT pg_current_xact_id()::text::bigint").Scan(&n); err != nil {
+			b.Fatal(err)
+		}
+		return n
+	}
+	before := transactions()
 	run(b, q)
 	receive(b, "all jobs", all)
 	b.StopTimer()
+	b.ReportMetric(float64(transactions()-before)/float64(b.N), "transactions/job")
 	b.ReportMetric(float64(b.N)/enqueued.Seconds(), "enqueued/s")
 	b.ReportMetric(float64(b.N)/(b.Elapsed()-enqueued).Seconds(), "run/s")
 }

@@ -16,11 +16,13 @@ func (w *worker) claimLoop(ctx, base context.Context) {
 	for ctx.Err() == nil {
 		more, err := w.claim(ctx, base)
 		pause := w.q.vary(w.q.cfg.Poll)
-		switch {
-		case err != nil:
+		if err != nil {
 			w.log.Error().Err(err).Msg("claim failed")
 			pause = w.q.vary(errorPause)
-		case more:
+		} else {
+			w.q.metrics.claimed.SetToCurrentTime()
+		}
+		if more {
 			continue
 		}
 		timer := time.NewTimer(pause)

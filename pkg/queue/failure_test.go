@@ -239,10 +239,18 @@ func TestFinishCommitsWithTheHandlersOwnWrites(t *testing.T) {
 	want := `
 		# HELP reconciler_queue_attempts_total Attempts that ended in this process.
 		# TYPE reconciler_queue_attempts_total counter
+		reconciler_queue_attempts_total{kind="follow-up",outcome="abandoned"} 0
+		reconciler_queue_attempts_total{kind="follow-up",outcome="dead"} 0
 		reconciler_queue_attempts_total{kind="follow-up",outcome="done"} 1
+		reconciler_queue_attempts_total{kind="follow-up",outcome="lost"} 0
+		reconciler_queue_attempts_total{kind="k",outcome="abandoned"} 0
 		reconciler_queue_attempts_total{kind="k",outcome="dead"} 1
 		reconciler_queue_attempts_total{kind="k",outcome="done"} 1
+		reconciler_queue_attempts_total{kind="k",outcome="lost"} 0
+		reconciler_queue_attempts_total{kind="maintenance",outcome="abandoned"} 0
+		reconciler_queue_attempts_total{kind="maintenance",outcome="dead"} 0
 		reconciler_queue_attempts_total{kind="maintenance",outcome="done"} 1
+		reconciler_queue_attempts_total{kind="maintenance",outcome="lost"} 0
 	`
 	registry := prometheus.NewPedanticRegistry()
 	for _, c := range q.Collectors() {

@@ -16,6 +16,7 @@ type metrics struct {
 	paused   *prometheus.GaugeVec
 	running  prometheus.Gauge
 	stuck    prometheus.Gauge
+	claimed  prometheus.Gauge
 	stranded prometheus.Counter
 }
 
@@ -43,13 +44,15 @@ func newMetrics() metrics {
 		running: prometheus.NewGauge(gauge("held_jobs", "Jobs whose lease this process holds.")),
 		stuck: prometheus.NewGauge(gauge("stuck_jobs",
 			"Handlers here that go on although their job was taken from them. Each takes a place until it returns or the process ends.")),
+		claimed: prometheus.NewGauge(gauge("claimed_timestamp_seconds",
+			"When this process last asked for jobs and was answered, or had no place for any, in seconds since 1970.")),
 		stranded: prometheus.NewCounter(counter("stranded_total",
 			"Blocked jobs that nothing would ever have started. Anything above 0 is a bug; they were started.")),
 	}
 }
 
 func (m metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.finished, m.wait, m.duration, m.depth, m.oldest, m.paused, m.running, m.stuck, m.stranded}
+	return []prometheus.Collector{m.finished, m.wait, m.duration, m.depth, m.oldest, m.paused, m.running, m.stuck, m.claimed, m.stranded}
 }
 
 func (m metrics) measured(stats []Stat, pauses []Pause) {
@@ -62,6 +65,15 @@ func (m metrics) measured(stats []Stat, pauses []Pause) {
 	m.paused.Reset()
 	for _, p := range pauses {
 		m.paused.WithLabelValues(p.Kind).Set(max(0, time.Since(p.At).Seconds()))
+	}
+}
+
+// known makes the counters that alerts are about begin at 0: the first event of one that was not there is no increase.
+func (m metrics) known(kinds []string) {
+	for _, kind := range kinds {
+		for _, outcome := range []string{"dead", "abandoned", "lost"} {
+			m.finished.WithLabelValues(kind, outcome)
+		}
 	}
 }
 

@@ -74,6 +74,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	w := &worker{
 		q: q, log: q.cfg.Log, beatNow: make(chan struct{}, 1), done: make(chan completion), held: map[int64]*held{},
 	}
+	q.metrics.known(q.kinds())
 	// Heartbeats have a connection of their own: handlers that take all of the pool's must not cost us our leases.
 	pc := q.pool.Config()
 	pc.MaxConns, pc.MinConns, pc.MinIdleConns = 1, 0, 0
