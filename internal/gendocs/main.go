@@ -1,8 +1,9 @@
-// Command gendocs writes the documents that are made of the code: docs/errors.md from the catalogue of pkg/fault and
-// docs/configuration.md from the structs that configuration files are read into. It runs at the root of the module.
+// Command gendocs writes the documents that are made of the code: docs/errors.md from the catalogue of pkg/fault,
+// docs/states.md from the tables of states, and docs/configuration.md from the structs that configuration files are read into. It runs at the root of the module.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -16,13 +17,9 @@ import (
 )
 
 func main() {
-	if err := write("docs/errors.md", errorsPage()); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	page, err := configurationPage()
+	configuration, err := configurationPage()
 	if err == nil {
-		err = write("docs/configuration.md", page)
+		err = errors.Join(write("docs/errors.md", errorsPage()), write("docs/states.md", statesPage()), write("docs/configuration.md", configuration))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -52,6 +49,7 @@ var sections = []section{
 	{"The server's configuration", "The file that `reconciler serve --config FILE` reads. Everything is optional; relative paths start from the file's folder.", "cmd/reconciler", "config"},
 	{"platform.yaml", "What holds in every environment of the platform configuration.", "pkg/platform", "settings"},
 	{"environments/NAME.yaml", "One file for each environment; the file's name is the environment's.", "pkg/platform", "environmentFile"},
+	{"paths/NAME.yaml", "One file for each golden path: a workflow around a deployment; the file's name is the path's. docs/paths.md explains them.", "pkg/platform/golden", "file"},
 	{"*.provisioners.yaml", "Lists of provisioners. The first that matches a resource's type, class and id fulfils it; files are read in the order of their names, the built-in ones last. docs/provisioners.md explains them.", "pkg/platform", "Provisioner"},
 }
 

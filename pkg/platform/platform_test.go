@@ -266,3 +266,35 @@ func TestEnvironmentsDoNotWriteIntoEachOther(t *testing.T) {
 		}
 	}
 }
+
+// What docs/paths.md shows is a platform configuration that works.
+func TestTheDocumentedGoldenPathsAreValid(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/paths.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := platform.Files{}
+	for _, block := range strings.Split(string(page), "```yaml\n")[1:] {
+		text, _, _ := strings.Cut(block, "```")
+		name, content, _ := strings.Cut(strings.TrimPrefix(text, "# "), "\n")
+		files[name] = content
+	}
+	p, faults := platform.Load(files)
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	if len(p.Paths) != 2 || p.Environments["production"].Path != "careful" {
+		t.Errorf("paths %v", p.Paths)
+	}
+}
+
+func TestAnEnvironmentsPathMustDeploy(t *testing.T) {
+	t.Parallel()
+	_, faults := platform.Load(platform.Files{
+		"environments/production.yaml": "target: {directory: {path: out}}\npath: nothing\n", "paths/nothing.yaml": "steps: [{id: one, wait: 1s}]\n",
+	})
+	if len(faults) != 1 || faults[0].Place.String() != "environments/production.yaml:2:7" || !strings.Contains(faults[0].Message, "deploys the release 0 times") {
+		t.Errorf("told %v", faults)
+	}
+}

@@ -23,9 +23,9 @@ const (
 // transitions are the ways between states. A step that runs begins again when its worker died, one that is parked when
 // its time has come. What ended is never begun again.
 var transitions = map[State][]State{
-	Waiting: {Running, Succeeded, Skipped, Failed, Cancelled},
+	Waiting: {Running, Skipped, Failed, Cancelled},
 	Running: {Running, Parked, Succeeded, Failed, Cancelled},
-	Parked:  {Running, Succeeded, Failed, Cancelled},
+	Parked:  {Running, Cancelled},
 }
 
 // Transitions returns the ways between states.
