@@ -32,6 +32,7 @@ race: setup ## Run all tests under the race detector (needs a C compiler)
 	@$(GO) test -race ./...
 
 e2e: setup build ## Run the end-to-end tests; RUN=regex chooses
+	@tools/previous.sh
 	@PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} $(GO) test -tags e2e -count=1 -timeout 30m -v -run '$(RUN)' ./internal/e2e/...
 
 lint: ## Check style and dependencies

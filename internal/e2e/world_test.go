@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/innominatus/reconciler/internal/testenv"
 	"github.com/innominatus/reconciler/pkg/server"
 )
@@ -47,6 +49,8 @@ type world struct {
 	done        chan error
 	// database is the URL of the server's database.
 	database string
+	// binary is the server's program.
+	binary string
 	// interrupt is called before something is done that brings the server to a gate, and what it returns right after.
 	interrupt func(gate) (strike func())
 }
@@ -59,6 +63,8 @@ type options struct {
 	more string
 	// platform are further files of the platform configuration.
 	platform map[string]string
+	// binary is another server's than the one that make built.
+	binary string
 }
 
 const defaultEnvironment = `
@@ -73,7 +79,12 @@ target:
 
 func newWorld(t *testing.T, o options) *world {
 	t.Helper()
-	w := &world{T: t, gitea: testenv.Gitea(t), database: testenv.Postgres(t), interrupt: func(gate) func() { return func() {} }}
+	w := &world{T: t, gitea: testenv.Gitea(t), database: testenv.Postgres(t), binary: o.binary, interrupt: func(gate) func() { return func() {} }}
+	if w.binary == "" {
+		w.binary = binary(t)
+	} else {
+		w.emptyDatabase() // it has a schema of its own
+	}
 	org := w.gitea.NewOrg(t)
 	w.app, w.deploy = w.gitea.NewRepo(t, org, true), w.gitea.NewRepo(t, org, true)
 	// Not t.TempDir: its parents are closed to other users, and its name is long.
@@ -125,6 +136,15 @@ log: {format: json, level: info}
 	return w
 }
 
+func (w *world) emptyDatabase() {
+	w.Helper()
+	db, err := pgx.Connect(w.Context(), w.database)
+	w.must(err)
+	defer db.Close(context.WithoutCancel(w.Context()))
+	_, err = db.Exec(w.Context(), "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+	w.must(err)
+}
+
 func (w *world) must(err error) {
 	w.Helper()
 	if err != nil {
@@ -160,7 +180,7 @@ func (w *world) start() {
 	log, err := os.OpenFile(w.path("server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	w.must(err)
 	defer log.Close()
-	w.process = exec.Command(binary(w.T), "serve", "--config", w.path("reconciler.yaml"))
+	w.process = exec.Command(w.binary, "serve", "--config", w.path("reconciler.yaml"))
 	w.process.Stderr, w.process.Stdout = log, log
 	w.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	w.must(w.process.Start())

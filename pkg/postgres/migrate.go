@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
@@ -30,8 +31,9 @@ const (
 // after. Several processes may call it at once: one works, the others wait. Each file is one transaction, so that a
 // failed one leaves the version before it.
 //
-// A database that a newer binary has migrated is refused with [fault.DatabaseNewer]: an older binary would write rows
-// that the newer one does not understand. The URL must lead to the server itself, not through PgBouncer.
+// A database that a newer binary has migrated is left as it is while its floor allows that: what newer migrations only add
+// does not disturb an older binary, so that both run during an upgrade. Else it is refused with [fault.DatabaseNewer]. The URL
+// must lead to the server itself, not through PgBouncer.
 func Migrate(ctx context.Context, url string) (from, to int64, err error) {
 	files, err := fs.Sub(migrationFiles, "migrations")
 	if err != nil {
@@ -68,7 +70,7 @@ func migrate(ctx context.Context, url string, files fs.FS) (from, to int64, err 
 		return 0, 0, fmt.Errorf("read the schema's version: %w", err)
 	}
 	if from > known {
-		return from, from, newer(from, known)
+		return from, from, allowed(ctx, db, from, known)
 	}
 	if _, err := provider.Up(ctx); err != nil {
 		return from, from, fault.New(fault.DatabaseMigration, "migrate the schema from version %d to %d: %w", from, known, err)
@@ -78,12 +80,20 @@ func migrate(ctx context.Context, url string, files fs.FS) (from, to int64, err 
 		return from, from, fmt.Errorf("read the schema's version: %w", err)
 	}
 	if to > known {
-		return from, to, newer(to, known)
+		return from, to, allowed(ctx, db, to, known)
 	}
 	return from, to, nil
 }
 
-func newer(database, known int64) error {
+// allowed says whether a binary may work with a database that knows more than it does.
+func allowed(ctx context.Context, db *sql.DB, database, known int64) error {
+	var floor int64
+	if err := db.QueryRowContext(ctx, `SELECT floor FROM schema_floor`).Scan(&floor); err != nil {
+		return fmt.Errorf("read the schema's floor: %w", err)
+	}
+	if floor <= known {
+		return nil
+	}
 	return fault.New(fault.DatabaseNewer, "the database's schema has version %d; this binary knows versions up to %d", database, known)
 }
 

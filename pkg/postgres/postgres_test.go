@@ -120,6 +120,13 @@ func TestMigrateRefusesADatabaseOfANewerBinary(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)"); err != nil {
 		t.Fatal(err)
 	}
+	// While it only has more, both versions may run.
+	if from, to, err := postgres.Migrate(t.Context(), pool.Config().ConnString()); err != nil || from != 99999 || to != 99999 {
+		t.Errorf("from %d to %d, %v", from, to, err)
+	}
+	if _, err := pool.Exec(t.Context(), "UPDATE schema_floor SET floor = 99999"); err != nil {
+		t.Fatal(err)
+	}
 	_, _, err := postgres.Migrate(t.Context(), pool.Config().ConnString())
 	wantCode(t, err, fault.DatabaseNewer)
 }
