@@ -10,8 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
+	"github.com/innominatus/reconciler/pkg/child"
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/gitrepo/gitserver"
 )
@@ -117,7 +119,7 @@ func (d *demo) start(ctx context.Context) error {
 	d.say("Starting the reconciler on its embedded Postgres …")
 	d.server = exec.Command(d.Binary, "serve", "--config", d.path("reconciler.yaml"))
 	d.server.Stderr, d.server.Stdout = log, log
-	d.server.SysProcAttr = processAttributes()
+	d.server.SysProcAttr = child.Attributes(syscall.SIGTERM)
 	if err := d.server.Start(); err != nil {
 		return fmt.Errorf("start the reconciler: %w", err)
 	}

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/pkg/child"
 )
 
 const (
@@ -273,7 +275,7 @@ func giteaCommand(binary, dir string, args ...string) *exec.Cmd {
 		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(dir, "home"), "USER=" + os.Getenv("USER"),
 		"LC_ALL=C.UTF-8", "GIT_CONFIG_NOSYSTEM=1",
 	}
-	cmd.SysProcAttr = childAttributes()
+	cmd.SysProcAttr = child.Attributes(syscall.SIGKILL)
 	return cmd
 }
 

@@ -3,6 +3,7 @@ package testenv
 import (
 	"context"
 	"fmt"
+	"github.com/innominatus/reconciler/pkg/child"
 	"net"
 	"os"
 	"os/exec"
@@ -136,7 +137,8 @@ func (s *Server) command(program string, args ...string) *exec.Cmd {
 	cmd := exec.Command(program, args...)
 	cmd.Dir = s.dir
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}, s.config.Env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGQUIT, Credential: serverUser(s.t)}
+	cmd.SysProcAttr = child.Attributes(syscall.SIGQUIT)
+	cmd.SysProcAttr.Credential = serverUser(s.t)
 	return cmd
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/postgres"
+	"github.com/innominatus/reconciler/pkg/queue"
 )
 
 // SharedFolder is where the objects are that several applications need. The name cannot be a workload's.
@@ -39,15 +40,16 @@ const (
 	sqlItems = `SELECT key, application, unit, path, digest FROM inventories
 WHERE environment = $1 AND (application = $2 OR unit = 'shared' OR path IN
   (SELECT path FROM inventories WHERE environment = $1 AND application = $2)) ORDER BY key, application`
-	sqlKeepItem = `INSERT INTO inventories (environment, key, application, unit, path, digest, token) VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (environment, key, application) DO UPDATE SET unit = $4, path = $5, digest = $6, token = $7`
+	// The token is looked at once more where it is written: no row is written by who has an older one than wrote it last.
+	sqlKeepItem = `INSERT INTO inventories AS i (environment, key, application, unit, path, digest, token) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (environment, key, application) DO UPDATE SET unit = $4, path = $5, digest = $6, token = $7 WHERE i.token <= $7`
 	// What is about to be there. A key that is there already keeps its path, which may have to be removed.
 	sqlClaimItem = `INSERT INTO inventories (environment, key, application, unit, path, digest, token) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (environment, key, application) DO NOTHING`
 	// Objects that others have. What is shared may belong to several, but not beside somebody's own.
 	sqlTaken = `SELECT DISTINCT ON (key) key, application, coalesce((SELECT name FROM runs r WHERE r.application = i.application ORDER BY id DESC LIMIT 1), '') AS name
 FROM inventories i WHERE environment = $1 AND application <> $2 AND (key = ANY($3) OR key = ANY($4) AND unit = 'application') ORDER BY key, application`
-	sqlDropItems = `DELETE FROM inventories WHERE environment = $1 AND application = $2 AND NOT key = ANY($3)`
+	sqlDropItems = `DELETE FROM inventories WHERE environment = $1 AND application = $2 AND NOT key = ANY($3) AND token <= $4`
 	// Runs that touch shared objects of an environment take turns.
 	sqlLockShared = `SELECT pg_try_advisory_xact_lock(hashtextextended('shared objects ' || $1, 11))`
 )
@@ -201,10 +203,14 @@ func (s *Store) keep(ctx context.Context, tx pgx.Tx, run Run, items []item) erro
 	keys := make([]string, len(items))
 	for i, it := range items {
 		keys[i] = it.Key
-		if _, err := tx.Exec(ctx, sqlKeepItem, run.Environment, it.Key, run.Application, it.Unit, it.Path, it.Digest, run.Token); err != nil {
+		tag, err := tx.Exec(ctx, sqlKeepItem, run.Environment, it.Key, run.Application, it.Unit, it.Path, it.Digest, run.Token)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = queue.ErrLeaseLost
+		}
+		if err != nil {
 			return fmt.Errorf("store inventory: %w", err)
 		}
 	}
-	_, err := tx.Exec(ctx, sqlDropItems, run.Environment, run.Application, keys)
+	_, err := tx.Exec(ctx, sqlDropItems, run.Environment, run.Application, keys, run.Token)
 	return fault.While("store inventory", err)
 }

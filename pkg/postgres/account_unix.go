@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/innominatus/reconciler/pkg/child"
 	"github.com/innominatus/reconciler/pkg/fault"
 )
 
@@ -98,7 +99,8 @@ func (a account) chown(path string) error {
 func (a account) command(program string, args ...string) *exec.Cmd {
 	cmd := exec.Command(program, args...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
-	cmd.SysProcAttr = childAttributes()
+	// SIGINT is PostgreSQL's fast shutdown. Where the kernel does not send it, the next start says that the directory is in use.
+	cmd.SysProcAttr = child.Attributes(syscall.SIGINT)
 	if a.switched {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: a.uid, Gid: a.gid}
 	}

@@ -4,14 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 )
-
-// childAttributes puts the child into a process group of its own, so that an interrupt typed at our terminal reaches only
-// us, and has the kernel stop it (SIGINT is PostgreSQL's fast shutdown) when we die.
-func childAttributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGINT}
-}
 
 // usersOf returns the ids of processes whose working directory is dir: of a PostgreSQL server these are the postmaster
 // and all of its children. Processes of other users, which we may not look at, do not count.
