@@ -9,7 +9,7 @@ export PGBIN ?= $(if $(wildcard $(CACHE)/postgres/bin/postgres),$(CACHE)/postgre
 RUN ?= .
 LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
-.PHONY: help setup build demo test race e2e lint generate verify bench soak fuzz clean
+.PHONY: help setup build demo test race e2e chaos lint generate verify bench soak fuzz clean
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -34,6 +34,9 @@ race: setup ## Run all tests under the race detector (needs a C compiler)
 e2e: setup build ## Run the end-to-end tests; RUN=regex chooses
 	@tools/previous.sh
 	@PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} $(GO) test -tags e2e -count=1 -timeout 30m -v -run '$(RUN)' ./internal/e2e/...
+
+chaos: setup build ## Break everything for DURATION (default 3m) as SEED=n decides (or random), and check what is left
+	@PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} SEED=$(SEED) DURATION=$(DURATION) FAULTS=$(FAULTS) $(GO) test -tags chaos -count=1 -timeout 60m -v ./internal/chaos
 
 lint: ## Check style and dependencies
 	@cd tools/lint && $(GO) build -o ../../bin/golangci-lint $(LINT)

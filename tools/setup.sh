@@ -44,7 +44,7 @@ unpack_postgres() {
   local root=$cache/postgres/root libraries program
   libraries=$(unpack "$root" 'libllvm.*|libz3.*|postgresql-client-common|postgresql-common|ssl-cert|perl|libjson-perl|sensible-utils' postgresql-15)
   mkdir -p "$cache"/postgres/bin
-  for program in initdb postgres; do
+  for program in initdb postgres pg_basebackup; do
     wrap "$cache/postgres/bin/$program" "$(echo "$root"/usr/lib/postgresql/*/bin/$program)" "$libraries"
   done
 }
@@ -64,6 +64,9 @@ bring() {
     ;;
   esac
 }
+
+# What an earlier version of this script unpacked lacks a program that tests need by now.
+[ -x "$cache"/postgres/bin/pg_basebackup ] || rm -rf "$cache"/postgres
 
 if [ -z "$(find_postgres || true)" ]; then
   if [ "$(id -u)" = 0 ]; then

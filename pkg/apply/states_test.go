@@ -59,7 +59,10 @@ steps:
 		return run
 	}
 	w.cancel(release(1))
-	w.tx(func(tx pgx.Tx) error { _, err := w.runner.Runs.end(t.Context(), tx, release(2).ID, Failed, nil); return err })
+	w.tx(func(tx pgx.Tx) error {
+		_, err := w.runner.Runs.end(t.Context(), tx, release(2).ID, Failed, nil)
+		return err
+	})
 	release(3) // superseded while it waits
 	// A worker that is gone had begun the first step.
 	taken := release(4)

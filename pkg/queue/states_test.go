@@ -72,7 +72,10 @@ func TestJobsGoTheWaysThatAreDrawn(t *testing.T) {
 	dead := enqueue(t, pool, q, queue.Insert{Kind: "dies", Key: "d"})
 	wantState(t, q, dead[0].ID, queue.Dead)
 	wantState(t, q, out[1].ID, queue.Superseded)
-	until(t, "all jobs have ended", func() bool { stats, err := q.Stats(t.Context()); return err == nil && count(stats, "ends")+count(stats, "waits") == 0 })
+	until(t, "all jobs have ended", func() bool {
+		stats, err := q.Stats(t.Context())
+		return err == nil && count(stats, "ends")+count(stats, "waits") == 0
+	})
 
 	var want []string
 	for from, all := range queue.Transitions() {

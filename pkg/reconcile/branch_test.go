@@ -184,6 +184,21 @@ func TestUnreadableCommitStoresNothing(t *testing.T) {
 	w.equal("a:2", w.deployed("alpha"))
 }
 
+// A commit that the branch goes back to, and leaves again before it was looked at anew, goes on to say what it said.
+func TestCommitThatIsPassedOverAgainKeepsWhatItSaid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first := w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	second := w.push(map[string]string{"score.yaml": file("alpha", "a:2")})
+	w.source.spoil.Store(fault.New(fault.MirrorDamaged, "an object is missing"))
+	w.repo.Run("update-ref", "refs/heads/main", first)
+	w.hint(ours)
+	w.until("the first to be looked at anew", func() bool { return w.said(first) == "pending: looking at the commit" })
+	w.repo.Run("update-ref", "refs/heads/main", second)
+	w.hint(ours)
+	w.until("the first to say what it said", func() bool { return w.said(first) == "success: 1 deployed" })
+}
+
 // A commit whose turn never comes does not stay pending.
 func TestCommitThatIsPassedOverIsTold(t *testing.T) {
 	t.Parallel()

@@ -71,6 +71,34 @@ func TestPullRequestThatEndsUnplannedIsTold(t *testing.T) {
 	}
 }
 
+// One that was planned, and ends or gets another head while it is planned anew on another base, keeps what the plan said.
+func TestHeadThatIsNotPlannedAnewKeepsItsPlan(t *testing.T) {
+	t.Parallel()
+	for _, end := range []func(w *world, number int64){
+		func(w *world, number int64) { w.forge.ClosePull(ours, number) },
+		func(w *world, number int64) {
+			w.forge.PushPull(ours, number, w.repo.Commit("change", map[string]string{"score.yaml": file("alpha", "a:3")}))
+		},
+	} {
+		headThatIsNotPlannedAnew(t, end)
+	}
+}
+
+func headThatIsNotPlannedAnew(t *testing.T, end func(w *world, number int64)) {
+	t.Helper()
+	w := newWorld(t)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	p := w.pull("change", false, map[string]string{"score.yaml": file("alpha", "a:2")})
+	w.equal("success: 1 of 1 applications change", w.said(p.HeadCommit))
+	w.source.merge.Store(fault.New(fault.MirrorDamaged, "an object is missing"))
+	w.repo.Commit("main", map[string]string{"README": "moved"})
+	w.hint(ours)
+	w.until("it to be planned anew", func() bool { return w.said(p.HeadCommit) == "pending: planning" })
+	end(w, p.Number)
+	w.hint(ours)
+	w.until("the plan to be taken up again", func() bool { return w.said(p.HeadCommit) == "success: 1 of 1 applications change" })
+}
+
 func TestConflictIsTold(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -111,7 +111,7 @@ type pullArgs struct {
 // Moved implements [gitwatch.Sink].
 func (r *Reconciler) Moved(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, ref gitwatch.Ref) error {
 	if ref.Commit != nil {
-		if err := r.sayAll(ctx, tx, repo, ref.Name, *ref.Commit, forge.Pending, "looking at the commit"); err != nil {
+		if err := r.sayAll(ctx, tx, repo, ref.Name, *ref.Commit, forge.Pending, looking); err != nil {
 			return err
 		}
 	}
@@ -144,6 +144,12 @@ func (r *Reconciler) enqueueBranch(ctx context.Context, tx pgx.Tx, repo gitwatch
 	return nil
 }
 
+// What is said of a commit until it was looked at, also anew: of a branch's, and of a pull request's head.
+const (
+	looking  = "looking at the commit"
+	planning = "planning"
+)
+
 // passedOver tells that nobody will look at a commit any more, because a newer one came before its turn. ref is what the
 // commit was to be evaluated for, branch what environments follow.
 func (r *Reconciler) passedOver(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, ref, branch, commit string) error {
@@ -151,20 +157,33 @@ func (r *Reconciler) passedOver(ctx context.Context, tx pgx.Tx, repo gitwatch.Re
 		return nil
 	}
 	for _, environment := range repo.Branches[branch] {
-		// What was told of an earlier look at it stays true.
 		e, err := r.loadEvaluation(ctx, tx, repo.Name, ref, environment, commit)
 		if err != nil {
 			return err
 		}
 		if e != nil {
-			continue
+			err = r.sayAgain(ctx, tx, *e)
+		} else {
+			err = r.Outbox.Say(ctx, tx, r.statusReport(repo.Name, commit, environment, forge.Success, "superseded by a newer commit"))
 		}
-		report := r.statusReport(repo.Name, commit, environment, forge.Success, "superseded by a newer commit")
-		if err := r.Outbox.Say(ctx, tx, report); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// sayAgain says of a commit that was to be looked at anew, and will not be, what came of the look before.
+func (r *Reconciler) sayAgain(ctx context.Context, tx pgx.Tx, e evaluation) error {
+	said, err := r.Outbox.Said(ctx, tx, e.Repository, e.Commit, r.statusContext(e.Environment))
+	if err != nil || said != looking && said != planning {
+		return err
+	}
+	if !strings.HasPrefix(e.Ref, "#") {
+		return r.refresh(ctx, tx, e.Repository, e.Commit)
+	}
+	state, text := proposed(e.Outcome)
+	return r.Outbox.Say(ctx, tx, r.statusReport(e.Repository, e.Commit, e.Environment, state, text))
 }
 
 // Seen implements [gitwatch.Sink].
@@ -191,20 +210,36 @@ func (r *Reconciler) Seen(ctx context.Context, tx pgx.Tx, repo gitwatch.Reposito
 		return r.refresh(ctx, tx, repo.Name, p.MergeCommit)
 	case forge.Open:
 	}
-	if err := r.sayAll(ctx, tx, repo, p.BaseRef, p.HeadCommit, forge.Pending, "planning"); err != nil {
+	if err := r.sayAll(ctx, tx, repo, p.BaseRef, p.HeadCommit, forge.Pending, planning); err != nil {
 		return err
 	}
 	return r.enqueuePull(ctx, tx, repo, p)
 }
 
 // unplanned takes back that the head of a pull request is being planned, if that ended before it was: nobody plans it any
-// more. A head that is on the branch is told there.
+// more.
 func (r *Reconciler) unplanned(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull) error {
-	list, err := evaluations(tx.Query(ctx, sqlEvaluations, repo.Name, p.HeadCommit))
-	if err != nil || len(list) > 0 || p.HeadCommit == p.MergeCommit {
-		return err
+	for _, environment := range repo.Branches[p.BaseRef] {
+		e, err := r.loadEvaluation(ctx, tx, repo.Name, pullRef(p.Number), environment, p.HeadCommit)
+		if err == nil && e != nil {
+			err = r.sayAgain(ctx, tx, *e)
+		}
+		if err != nil {
+			return err
+		}
+		said, err := r.Outbox.Said(ctx, tx, repo.Name, p.HeadCommit, r.statusContext(environment))
+		if err != nil {
+			return err
+		}
+		if said != planning {
+			continue
+		}
+		text := fmt.Sprintf("the pull request was %s before it was planned", p.State)
+		if err := r.Outbox.Say(ctx, tx, r.statusReport(repo.Name, p.HeadCommit, environment, forge.Success, text)); err != nil {
+			return err
+		}
 	}
-	return r.sayAll(ctx, tx, repo, p.BaseRef, p.HeadCommit, forge.Success, fmt.Sprintf("the pull request was %s before it was planned", p.State))
+	return nil
 }
 
 // waitsForPull says that an application waits because its plan is not, or not known to be, that of its pull request.

@@ -68,6 +68,7 @@ WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4`
 	sqlUnsaid = `UPDATE reports SET attempts = attempts + 1, fault = $6 WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4 AND version = $5`
 	sqlGiveUp = `UPDATE reports SET dead = true, fault = $6
 WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4 AND version = $5 AND sent < version`
+	sqlSaid = `SELECT body FROM reports WHERE repository = $1 AND kind = 'status' AND target = $2 AND context = $3`
 	// What was said of a pull request before it moved.
 	sqlOldComment = `SELECT body FROM reports WHERE repository = $1 AND kind = 'comment' AND target = $2 AND context = '' AND changed_at < $3`
 	sqlBacklog    = `SELECT count(*), coalesce(extract(epoch FROM now() - min(changed_at)), 0)::float8 FROM reports WHERE sent < version AND NOT dead`
@@ -140,6 +141,15 @@ func (o *Outbox) Say(ctx context.Context, tx pgx.Tx, reports ...Report) error {
 		return fmt.Errorf("enqueue reports: %w", err)
 	}
 	return nil
+}
+
+// Said returns what a status says, "" if there is none.
+func (o *Outbox) Said(ctx context.Context, tx pgx.Tx, repository, commit, statusContext string) (body string, err error) {
+	err = tx.QueryRow(ctx, sqlSaid, repository, commit, statusContext).Scan(&body)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("read status: %w", err)
+	}
+	return body, nil
 }
 
 // outdatedWait is how long a comment may be outdated before that is told: most plans are made sooner, and then nobody

@@ -44,6 +44,16 @@ func (f *Forge) AddPull(name string, p forge.Pull) forge.Pull {
 	return p
 }
 
+// PushPull gives a pull request another head commit.
+func (f *Forge) PushPull(name string, number int64, head string) {
+	f.change(name, func(r *repository) {
+		if p, err := r.pull(number); err == nil {
+			r.commits[head] = true
+			p.HeadCommit = head
+		}
+	})
+}
+
 // MergePull merges a pull request and returns the merge's commit; "" if there is no such pull request.
 func (f *Forge) MergePull(name string, number int64) (commit string) {
 	f.change(name, func(r *repository) {

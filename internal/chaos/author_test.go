@@ -1,0 +1,351 @@
+//go:build chaos
+
+package chaos
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/innominatus/reconciler/internal/testenv"
+)
+
+// fewest is how many applications a repository keeps: removing all would ask a person each time.
+const fewest = 6
+
+// author is somebody who works on one repository, with a clone of it.
+type author struct {
+	*world
+	repo testenv.Repo
+	n    int
+	// dir is the clone; it keeps all commits, also those that a push by force took out.
+	dir string
+	// next numbers new applications.
+	next int
+	// pulls are open pull requests in the order of their making.
+	pulls []openPull
+}
+
+type openPull struct {
+	number int64
+	branch string
+	// apps are those that it changes.
+	apps []string
+}
+
+// score is a Score file. The serial tells from which commit it is; a broken one refers to nothing.
+func score(name string, serial int, database, broken bool) string {
+	var b strings.Builder
+	if broken {
+		b.WriteString("# broken\n")
+	}
+	fmt.Fprintf(&b, "apiVersion: score.dev/v1b1\nmetadata: {name: %s}\nservice: {ports: {web: {port: 80, targetPort: 8080}}}\n", name)
+	fmt.Fprintf(&b, "containers:\n  main:\n    image: registry.example/%s:%d\n    variables:\n      SERIAL: \"s%06d\"\n", name, serial, serial)
+	if database {
+		b.WriteString("      DATABASE: ${resources.db.host}\n      PASSWORD: ${resources.db.password}\n")
+	}
+	if broken {
+		b.WriteString("      NOTHING: ${resources.nothing.host}\n")
+	}
+	if database {
+		b.WriteString("resources:\n  db: {type: postgres}\n")
+	}
+	return b.String()
+}
+
+func newAuthor(w *world, n int) *author {
+	w.Helper()
+	a := &author{world: w, repo: w.apps[n], n: n, dir: w.path("clones", fmt.Sprint(n))}
+	w.must(os.MkdirAll(a.dir, 0o755))
+	a.git("clone", "--quiet", a.repo.GitURL(w.gitea.Admin), ".")
+	a.git("config", "gc.auto", "0")
+	a.git("config", "user.name", "Dana")
+	a.git("config", "user.email", "dana@shop.example")
+	return a
+}
+
+func (a *author) git(args ...string) string {
+	a.Helper()
+	return a.world.git(a.dir, args...)
+}
+
+// names are the applications in the work tree.
+func (a *author) names() (list []string) {
+	found, err := filepath.Glob(filepath.Join(a.dir, "*", "score.yaml"))
+	a.must(err)
+	for _, f := range found {
+		list = append(list, filepath.Base(filepath.Dir(f)))
+	}
+	return list
+}
+
+func (a *author) write(name string, serial int, broken bool) {
+	a.Helper()
+	file := filepath.Join(a.dir, name, "score.yaml")
+	// Every fifth has a database, so that its removal waits for a person.
+	database := strings.HasSuffix(name, "0") || strings.HasSuffix(name, "5")
+	a.must(os.MkdirAll(filepath.Dir(file), 0o755))
+	a.must(os.WriteFile(file, []byte(score(name, serial, database, broken)), 0o644))
+}
+
+func (a *author) add(serial int) string {
+	a.Helper()
+	name := fmt.Sprintf("r%d-app%02d", a.n, a.next)
+	a.next++
+	a.write(name, serial, false)
+	return name
+}
+
+// some returns one to three applications.
+func (a *author) some(r *rand.Rand) []string {
+	names := a.names()
+	r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	return names[:min(len(names), 1+r.IntN(3))]
+}
+
+// push commits what is in the work tree to main and pushes it.
+func (a *author) push(message string, force bool) {
+	a.Helper()
+	a.git("add", "--all")
+	a.git("commit", "--quiet", "--allow-empty", "--message", message)
+	args := []string{"push", "--quiet", "origin", "main"}
+	if force {
+		args = append(args, "--force")
+	}
+	a.git(args...)
+}
+
+// fill makes the repository's first applications.
+func (a *author) fill() {
+	a.Helper()
+	for range files {
+		a.add(0)
+	}
+	a.push("Begin", false)
+}
+
+// do does an act with a serial and says what it was.
+func (a *author) do(kind string, serial int, r *rand.Rand) string {
+	a.Helper()
+	a.git("checkout", "--quiet", "main")
+	switch kind {
+	case "change":
+		return a.change(a.some(r), serial, false)
+	case "break":
+		return a.change(a.some(r)[:1], serial, true)
+	case "add":
+		name := a.add(serial)
+		a.push("add "+name, false)
+		return name
+	case "remove":
+		return a.remove(r)
+	case "revert":
+		return a.revert()
+	case "force":
+		return a.rewrite(serial, r)
+	default:
+		return a.pull(kind, serial, r)
+	}
+}
+
+func (a *author) change(names []string, serial int, broken bool) string {
+	a.Helper()
+	for _, name := range names {
+		a.write(name, serial, broken)
+	}
+	a.push(fmt.Sprintf("change %v", names), false)
+	return fmt.Sprint(names)
+}
+
+func (a *author) remove(r *rand.Rand) string {
+	a.Helper()
+	names := a.names()
+	if len(names) <= fewest {
+		return "too few are left"
+	}
+	name := names[r.IntN(len(names))]
+	a.git("rm", "--quiet", "-r", name)
+	a.push("remove "+name, false)
+	return name
+}
+
+// revert brings the state before the newest commit back, whatever that was.
+func (a *author) revert() string {
+	a.Helper()
+	if a.git("rev-list", "--count", "--first-parent", "HEAD") == "1" {
+		return "nothing to revert"
+	}
+	before := a.git("rev-parse", "HEAD~1^{tree}")
+	if a.count(before) < fewest {
+		return "too few would be left"
+	}
+	a.git("reset", "--quiet", "--hard", a.git("commit-tree", "-p", "HEAD", "-m", "revert", before))
+	a.git("push", "--quiet", "origin", "main")
+	return ""
+}
+
+// rewrite takes the newest commits out of the branch's history and puts another one in their place.
+func (a *author) rewrite(serial int, r *rand.Rand) string {
+	a.Helper()
+	back := fmt.Sprintf("HEAD~%d", 1+r.IntN(2))
+	if _, err := tryGit(a.dir, "rev-parse", "--quiet", "--verify", back); err != nil || a.count(back) < fewest {
+		return "too few would be left"
+	}
+	a.git("reset", "--quiet", "--hard", back)
+	names := a.some(r)
+	for _, name := range names {
+		a.write(name, serial, false)
+	}
+	a.push(fmt.Sprintf("rewrite %v", names), true)
+	return fmt.Sprintf("to %s, %v", back, names)
+}
+
+// count returns how many Score files a tree has.
+func (a *author) count(tree string) int {
+	a.Helper()
+	return strings.Count(a.git("ls-tree", "-r", "--name-only", tree), "/score.yaml")
+}
+
+// pull does what is done with pull requests.
+func (a *author) pull(kind string, serial int, r *rand.Rand) string {
+	a.Helper()
+	if kind == "open" {
+		p := openPull{branch: fmt.Sprintf("change-%d", serial), apps: a.some(r)}
+		a.git("checkout", "--quiet", "-b", p.branch)
+		a.propose(p, serial)
+		p.number = a.gitea.OpenPull(a.T, a.repo, p.branch, "main", fmt.Sprintf("Change %v", p.apps)).Number
+		a.pulls = append(a.pulls, p)
+		return fmt.Sprintf("#%d %v", p.number, p.apps)
+	}
+	if len(a.pulls) == 0 {
+		return "there is no pull request"
+	}
+	p := a.pulls[0]
+	switch kind {
+	case "amend":
+		a.git("checkout", "--quiet", p.branch)
+		a.propose(p, serial)
+		return fmt.Sprintf("#%d", p.number)
+	case "close":
+		a.pulls = a.pulls[1:]
+		a.gitea.ClosePull(a.T, a.repo, p.number)
+		return fmt.Sprintf("#%d", p.number)
+	case "merge":
+		a.pulls = a.pulls[1:]
+		if !a.mergeable(p) {
+			a.gitea.ClosePull(a.T, a.repo, p.number)
+			return fmt.Sprintf("#%d conflicts and is closed", p.number)
+		}
+		a.gitea.Merge(a.T, a.repo, p.number)
+		a.git("fetch", "--quiet", "origin")
+		a.git("reset", "--quiet", "--hard", "origin/main")
+		return fmt.Sprintf("#%d", p.number)
+	}
+	a.Fatalf("nobody knows how to %s", kind)
+	return ""
+}
+
+func (a *author) propose(p openPull, serial int) {
+	a.Helper()
+	for _, name := range p.apps {
+		if _, err := os.Stat(filepath.Join(a.dir, name)); err == nil {
+			a.write(name, serial, false)
+		}
+	}
+	a.git("add", "--all")
+	a.git("commit", "--quiet", "--allow-empty", "--message", fmt.Sprintf("propose %v", p.apps))
+	a.git("push", "--quiet", "origin", p.branch)
+}
+
+// mergeable says whether git itself can merge a pull request, and the result keeps enough applications.
+func (a *author) mergeable(p openPull) bool {
+	a.Helper()
+	defer a.git("reset", "--quiet", "--hard", "main")
+	if _, err := tryGit(a.dir, "merge", "--quiet", "--no-commit", "--no-ff", p.branch); err != nil {
+		return false
+	}
+	return len(a.names()) >= fewest
+}
+
+// person does with an application what a person does through the API, and says what came of it. Servers may all be away:
+// it is tried for a while.
+func (a *author) person(kind string, r *rand.Rand) string {
+	names := a.names()
+	name, environment := names[r.IntN(len(names))], []string{inGit, inFolder}[r.IntN(2)]
+	path, in := "/applications/"+environment+"/"+name+"/"+kind, any(map[string]string{})
+	switch kind {
+	case "hold":
+		in = map[string]string{"reason": "chaos"}
+	case "rollback":
+		in = map[string]int{"generation": 0}
+	case "confirm":
+		return a.confirm(a.repo.FullName())
+	}
+	err := a.try(path, in)
+	return fmt.Sprintf("%s in %s: %v", name, environment, err)
+}
+
+// personPatience is how long a person tries.
+const personPatience = 10 * time.Second
+
+func (w *world) try(path string, in any) (err error) {
+	for until := time.Now().Add(personPatience); time.Now().Before(until); <-time.After(look) {
+		var refused bool
+		if refused, err = w.api("POST", path, in, nil); err == nil || refused {
+			return err
+		}
+	}
+	return err
+}
+
+// application is what the API tells of one.
+type application struct {
+	Name, Environment, Repository, Waiting string
+	Hold                                   *struct{ Reason string }
+}
+
+// confirm confirms what waits in a repository.
+func (w *world) confirm(repository string) string {
+	var list []application
+	if _, err := w.api("GET", "/applications?repository="+repository, nil, &list); err != nil {
+		return err.Error()
+	}
+	var errs []error
+	n := 0
+	for _, a := range list {
+		if a.Waiting != "" {
+			n++
+			errs = append(errs, w.try("/plans/"+a.Waiting+"/confirm", nil))
+		}
+	}
+	return strings.TrimSpace(fmt.Sprintf("%d plans %v", n, errors.Join(errs...)))
+}
+
+// online are the acts that go through the API.
+var online = []string{"hold", "resume", "rollback", "confirm"}
+
+// act does all acts in their order, each not before its time, and returns how long the last one was late.
+func (w *world) act(list []act, authors []*author, done func(kind string)) (late time.Duration) {
+	for i, a := range list {
+		if wait := time.Until(w.began.Add(a.at)); wait > 0 {
+			<-time.After(wait)
+		}
+		late = max(late, time.Since(w.began.Add(a.at)))
+		r := rand.New(rand.NewPCG(a.seed, 1))
+		author := authors[a.repository]
+		var told string
+		if slices.Contains(online, a.kind) {
+			told = author.person(a.kind, r)
+		} else {
+			told = author.do(a.kind, i+1, r)
+		}
+		w.note("repository %d: %s %s", a.repository, a.kind, told)
+		done(a.kind)
+	}
+	return late
+}

@@ -1,0 +1,136 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Evidence is where the effects are.
+type Evidence struct {
+	// Gitea is its address without a slash at the end, Token one that may read everything, Bot the login of the product.
+	Gitea, Token, Bot string
+	// Instance is the product's name in the contexts of statuses.
+	Instance string
+	// Database is the URL of the product's database.
+	Database string
+	// Deployment is a clone of the deployment repository, Clones those of application repositories by OWNER/NAME, with all
+	// commits that ever were on a branch.
+	Deployment string
+	Clones     map[string]string
+	// InGit and InFolder are the environments that deliver into the deployment repository and into Folder.
+	InGit, InFolder, Folder string
+	// Observed is what was seen in Folder over time.
+	Observed Observed
+}
+
+// Verdict is what the checker found.
+type Verdict struct {
+	Violations []string
+	// Numbers are how much of each kind of effect was looked at.
+	Numbers map[string]int
+}
+
+// String tells the numbers.
+func (v Verdict) String() string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(v.Numbers)) {
+		parts = append(parts, fmt.Sprintf("%s %d", name, v.Numbers[name]))
+	}
+	return strings.Join(append(parts, fmt.Sprintf("violations %d", len(v.Violations))), ", ")
+}
+
+// checker is one look at the evidence.
+type checker struct {
+	Evidence
+	Verdict
+	history *history
+	gitea   *gitea
+	// files are Score files that were read, by commit and name.
+	files map[[2]string]scoreFile
+}
+
+// scoreFile is what a Score file says; broken that it cannot be deployed, found that it is there.
+type scoreFile struct {
+	serial        string
+	broken, found bool
+}
+
+// Run looks at all evidence. The error says that something could not be read.
+func Run(ctx context.Context, e Evidence) (Verdict, error) {
+	db, err := pgx.Connect(ctx, e.Database)
+	if err != nil {
+		return Verdict{}, err
+	}
+	defer func() { _ = db.Close(ctx) }()
+	h, err := readHistory(ctx, db)
+	if err != nil {
+		return Verdict{}, err
+	}
+	c := &checker{Evidence: e, Verdict: Verdict{Numbers: map[string]int{}}, history: h, gitea: &gitea{e.Gitea, e.Token}, files: map[[2]string]scoreFile{}}
+	for _, look := range c.looks() {
+		if err := look(ctx); err != nil {
+			return c.Verdict, err
+		}
+	}
+	return c.Verdict, nil
+}
+
+// looks are the parts of a check.
+func (c *checker) looks() []func(context.Context) error {
+	return []func(context.Context) error{c.checkRuns, c.checkDeployment, c.checkFolder, c.checkEnd, c.checkStatuses, c.checkComments}
+}
+
+func (c *checker) violated(format string, args ...any) {
+	c.Violations = append(c.Violations, fmt.Sprintf(format, args...))
+}
+
+// score reads an application's Score file of a commit of a repository.
+func (c *checker) score(ctx context.Context, repository, commit, name string) (scoreFile, error) {
+	key := [2]string{commit, name}
+	if f, read := c.files[key]; read {
+		return f, nil
+	}
+	text, found, err := show(ctx, c.Clones[repository], commit, name+"/score.yaml")
+	f := scoreFile{serialIn(text), strings.HasPrefix(text, "# broken"), found}
+	if err == nil && !strings.Contains(commit, "/") { // a branch is another one in each repository
+		c.files[key] = f
+	}
+	return f, err
+}
+
+var errNoSerial = errors.New("no serial")
+
+// shows returns the serial that a generation of an application puts into its target, "" if it removes it.
+func (c *checker) shows(ctx context.Context, id, generation int64) (string, error) {
+	r, known := c.history.releases[key{id, generation}]
+	switch {
+	case !known:
+		return "", fmt.Errorf("%w: application %d has no release %d", errNoSerial, id, generation)
+	case r.Digest == "":
+		return "", nil
+	case r.Of != nil:
+		return c.shows(ctx, id, *r.Of)
+	}
+	a := c.history.applications[id]
+	f, err := c.score(ctx, a.Repository, r.Commit, a.Name)
+	if err == nil && (!f.found || f.broken) {
+		err = fmt.Errorf("%w: generation %d of %s in %s was made of %.7s, where its file is missing or broken", errNoSerial, generation, a.Name, a.Environment, r.Commit)
+	}
+	return f.serial, err
+}
+
+// expect is [checker.shows], with what contradicts itself as a violation.
+func (c *checker) expect(ctx context.Context, id, generation int64) (string, error) {
+	serial, err := c.shows(ctx, id, generation)
+	if errors.Is(err, errNoSerial) {
+		c.violated("%v", err)
+		return "", nil
+	}
+	return serial, err
+}

@@ -1,0 +1,191 @@
+package check
+
+import (
+	"context"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// key names a generation of an application.
+type key struct{ application, generation int64 }
+
+type applicationRow struct {
+	ID                            int64
+	Environment, Name, Repository string
+	Generation, Applied           int64
+	Removed                       bool
+}
+
+type releaseRow struct {
+	Application, Generation int64
+	Digest, Commit          string
+	Of                      *int64
+}
+
+type runRow struct {
+	ID, Application, Generation, Token                       int64
+	Environment, Name, Repository, Kind, State, Plan, Commit string
+}
+
+type reportRow struct {
+	Repository, Kind, Target, Context, State, Body string
+	Sent                                           bool
+}
+
+type pullRow struct {
+	Repository, State, HeadCommit, MergeCommit string
+	Number                                     int64
+}
+
+// history is what the database tells of the past.
+type history struct {
+	applications map[int64]applicationRow
+	releases     map[key]releaseRow
+	// runs are by application and generation.
+	runs    []runRow
+	reports []reportRow
+	pulls   []pullRow
+	// evaluated are the commits that were evaluated on a branch, as OWNER/NAME@COMMIT.
+	evaluated map[string]bool
+	// left is what is not done; disorder are jobs of one key that took their leases in another order than they were made.
+	left, disorder []string
+}
+
+const (
+	sqlApplications = `SELECT id, environment, name, repository, generation, applied, removed_at IS NOT NULL AS removed FROM applications`
+	sqlReleases     = `SELECT application, generation, digest, commit, of FROM releases`
+	sqlRuns         = `SELECT id, application, generation, token, environment, name, repository, kind, state, plan, commit FROM runs ORDER BY application, generation`
+	sqlReports      = `SELECT repository, kind, target, context, state, body, sent = version AND NOT dead AS sent FROM reports ORDER BY repository, kind, target, context`
+	sqlPulls        = `SELECT repository, state, head_commit, merge_commit, number FROM pulls`
+	sqlEvaluated    = `SELECT DISTINCT repository || '@' || commit FROM evaluations WHERE ref NOT LIKE '#%'`
+	sqlLeft         = `SELECT 'job ' || kind || ' of ' || key || ' is left' FROM jobs WHERE kind <> 'look'
+UNION ALL SELECT 'job ' || kind || ' of ' || key || ' is dead: ' || coalesce(failures::text, '') FROM job_history WHERE state = 4`
+	// Jobs of a key are done one after the other: a later one has a later lease.
+	sqlDisorder = `SELECT key || ': job ' || id || ' has lease ' || token || ' after ' || before FROM
+(SELECT key, id, token, lag(token) OVER (PARTITION BY key ORDER BY id) AS before FROM job_history WHERE token IS NOT NULL AND state = 3) AS j
+WHERE token <= before`
+)
+
+func readHistory(ctx context.Context, db *pgx.Conn) (*history, error) {
+	h := &history{applications: map[int64]applicationRow{}, releases: map[key]releaseRow{}, evaluated: map[string]bool{}}
+	applications, err := rows[applicationRow](ctx, db, sqlApplications)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range applications {
+		h.applications[a.ID] = a
+	}
+	releases, err := rows[releaseRow](ctx, db, sqlReleases)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range releases {
+		h.releases[key{r.Application, r.Generation}] = r
+	}
+	if h.runs, err = rows[runRow](ctx, db, sqlRuns); err != nil {
+		return nil, err
+	}
+	if h.reports, err = rows[reportRow](ctx, db, sqlReports); err != nil {
+		return nil, err
+	}
+	if h.pulls, err = rows[pullRow](ctx, db, sqlPulls); err != nil {
+		return nil, err
+	}
+	evaluated, err := texts(ctx, db, sqlEvaluated)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range evaluated {
+		h.evaluated[e] = true
+	}
+	if h.left, err = texts(ctx, db, sqlLeft); err != nil {
+		return nil, err
+	}
+	h.disorder, err = texts(ctx, db, sqlDisorder)
+	return h, err
+}
+
+func rows[T any](ctx context.Context, db *pgx.Conn, sql string) ([]T, error) {
+	r, err := db.Query(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(r, pgx.RowToStructByName[T])
+}
+
+func texts(ctx context.Context, db *pgx.Conn, sql string) ([]string, error) {
+	r, err := db.Query(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(r, pgx.RowTo[string])
+}
+
+// live returns the application that has a name in an environment now.
+func (h *history) live(environment, name string) (applicationRow, bool) {
+	for _, a := range h.applications {
+		if a.Environment == environment && a.Name == name && !a.Removed {
+			return a, true
+		}
+	}
+	return applicationRow{}, false
+}
+
+// of returns the runs of all that ever had a name in an environment, in their order.
+func (h *history) of(environment, name string) []runRow {
+	return slices.DeleteFunc(slices.Clone(h.runs), func(r runRow) bool { return r.Environment != environment || r.Name != name })
+}
+
+// contested says whether the newest run before one that began did not succeed: what it pushed may still be on its way.
+func (h *history) contested(r runRow) bool {
+	found := false
+	for _, before := range h.runs { // by generation
+		if before.Application == r.Application && before.Generation < r.Generation && before.Token > 0 {
+			found = before.State != "succeeded"
+		}
+	}
+	return found
+}
+
+// checkRuns looks at the history by itself: everything has ended, and well; every release has its run, and leases grew
+// with generations.
+func (c *checker) checkRuns(context.Context) error {
+	h := c.history
+	for _, text := range append(h.left, h.disorder...) {
+		c.violated("%s", text)
+	}
+	have := map[key]runRow{}
+	var before runRow
+	for _, r := range h.runs {
+		have[key{r.Application, r.Generation}] = r
+		c.Numbers["runs "+r.State]++
+		if r.State != "succeeded" && r.State != "superseded" {
+			c.violated("run %d (%s in %s, generation %d) is %s", r.ID, r.Name, r.Environment, r.Generation, r.State)
+		}
+		if r.Application == before.Application && r.Token > 0 && r.Token <= before.Token {
+			c.violated("run %d of generation %d has lease %d, and run %d of generation %d had %d", r.ID, r.Generation, r.Token, before.ID, before.Generation, before.Token)
+		}
+		if r.Token > 0 || r.Application != before.Application {
+			before = r
+		}
+		if _, known := h.releases[key{r.Application, r.Generation}]; !known {
+			c.violated("run %d has no release", r.ID)
+		}
+	}
+	for k := range h.releases {
+		if _, known := have[k]; !known {
+			c.violated("release %d of application %d has no run", k.generation, k.application)
+		}
+	}
+	for id, a := range h.applications {
+		newest := have[key{id, a.Generation}]
+		if newest.State != "succeeded" || a.Applied != a.Generation {
+			c.violated("%s in %s: generation %d is %s, applied is %d", a.Name, a.Environment, a.Generation, newest.State, a.Applied)
+		}
+		if a.Removed != (newest.Kind == "remove") {
+			c.violated("%s in %s: removed is %t after a run of kind %s", a.Name, a.Environment, a.Removed, newest.Kind)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,128 @@
+//go:build chaos
+
+package chaos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// repositories and files are what there is at the beginning: each file is an application in each of two environments,
+	// 200 in all.
+	repositories, files = 10, 10
+	servers             = 3
+	// pace is the mean time between two acts of people: what two cores take without piling up.
+	pace = 1500 * time.Millisecond
+)
+
+// act is something that a person does, in a repository, with a source of choices of its own: what is done before does not
+// change what is chosen later.
+type act struct {
+	at         time.Duration
+	kind       string
+	repository int
+	seed       uint64
+}
+
+// strike is a fault: it begins at a time and is lifted after another.
+type strike struct {
+	at, length time.Duration
+	kind       string
+	// server is whom it hits, where it hits one.
+	server int
+	// size is how hard, where that varies: 0 to 1.
+	size float64
+}
+
+// schedule is all that a seed decides.
+type schedule struct {
+	acts []act
+	// Strikes are two tracks: what happens to processes, and what happens around them; of each, one at a time.
+	processes, surroundings []strike
+}
+
+// actWeights are how often what is done, in parts of their sum.
+var actWeights = []struct {
+	kind   string
+	weight int
+}{
+	{"change", 40}, {"add", 7}, {"remove", 6}, {"break", 5}, {"revert", 7}, {"force", 5},
+	{"open", 8}, {"amend", 4}, {"merge", 7}, {"close", 2},
+	{"hold", 3}, {"resume", 3}, {"rollback", 4}, {"confirm", 6},
+}
+
+// Kinds of faults. All of a track come once before any comes again.
+var (
+	processStrikes     = []string{"kill", "stop", "disk", "kill", "stop"}
+	surroundingStrikes = []string{
+		"database slow", "database cut", "database silent", "database reset", "database restart", "database crash", "failover",
+		"clock forward", "clock back", "gitea slow", "gitea cut", "gitea silent", "gitea reset",
+	}
+)
+
+func newSchedule(seed uint64, duration time.Duration) schedule {
+	r := rand.New(rand.NewPCG(seed, 0))
+	return schedule{
+		acts:         newActs(r, duration),
+		processes:    newStrikes(r, duration, processStrikes),
+		surroundings: newStrikes(r, duration, surroundingStrikes),
+	}
+}
+
+func newActs(r *rand.Rand, duration time.Duration) (list []act) {
+	total := 0
+	for _, w := range actWeights {
+		total += w.weight
+	}
+	for at := time.Duration(0); at < duration; at += between(r, pace/2, pace*3/2) {
+		n, kind := r.IntN(total), ""
+		for _, w := range actWeights {
+			if n -= w.weight; n < 0 {
+				kind = w.kind
+				break
+			}
+		}
+		list = append(list, act{at, kind, r.IntN(repositories), r.Uint64()})
+	}
+	return list
+}
+
+func newStrikes(r *rand.Rand, duration time.Duration, kinds []string) (list []strike) {
+	var bag []string
+	for at := between(r, time.Second, 5*time.Second); ; {
+		if len(bag) == 0 {
+			bag = slices.Clone(kinds)
+			r.Shuffle(len(bag), func(i, j int) { bag[i], bag[j] = bag[j], bag[i] })
+		}
+		s := strike{at: at, length: between(r, 2*time.Second, 9*time.Second), kind: bag[0], server: r.IntN(servers), size: r.Float64()}
+		if s.at+s.length > duration {
+			return list
+		}
+		bag, list = bag[1:], append(list, s)
+		at += s.length + between(r, time.Second, 4*time.Second)
+	}
+}
+
+func between(r *rand.Rand, least, most time.Duration) time.Duration {
+	return least + time.Duration(r.Int64N(int64(most-least)))
+}
+
+// String tells the schedule, one line for each thing.
+func (s schedule) String() string {
+	var b strings.Builder
+	for _, a := range s.acts {
+		fmt.Fprintf(&b, "%8.3f  person  %-8s repository %d, choice %016x\n", a.at.Seconds(), a.kind, a.repository, a.seed)
+	}
+	for track, list := range map[string][]strike{"process": s.processes, "around": s.surroundings} {
+		for _, f := range list {
+			fmt.Fprintf(&b, "%8.3f  %-7s %s for %.3f s, server %d, size %.2f\n", f.at.Seconds(), track, f.kind, f.length.Seconds(), f.server, f.size)
+		}
+	}
+	lines := strings.SplitAfter(b.String(), "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "")
+}
