@@ -1,10 +1,8 @@
 package apply
 
 import (
-	"os"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -48,32 +46,6 @@ VALUES ($1, 'production', 'shop', 'shop/app', $2, 'deploy', $3, 'p', 'c') RETURN
 				t.Errorf("%s to %s: moved %t, allowed %t", from, to, moved, allowed)
 			}
 		}
-	}
-}
-
-func TestDrawingHasTheStates(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile("../../docs/architecture.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(text), "## Runs")
-	parts := strings.SplitN(after, "```", 3)
-	if len(parts) < 3 {
-		t.Fatal("no drawing below ## Runs")
-	}
-	seen := map[string]bool{}
-	for _, word := range regexp.MustCompile(`[a-z]+ed\b|running`).FindAllString(parts[1], -1) {
-		seen[word] = true
-	}
-	for _, s := range states {
-		if !seen[string(s)] {
-			t.Errorf("%s is not drawn", s)
-		}
-		delete(seen, string(s))
-	}
-	if len(seen) > 0 {
-		t.Errorf("drawn, but no states: %v", seen)
 	}
 }
 

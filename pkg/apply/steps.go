@@ -146,6 +146,10 @@ func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery,
 			if !ours {
 				return errSharedBusy
 			}
+			// The transaction is idle while the target is written, which may take as long as the step.
+			if _, err := tx.Exec(ctx, sqlPatient, releaseTimeout.Milliseconds()); err != nil {
+				return fmt.Errorf("lock shared objects: %w", err)
+			}
 			have, err := e.Runs.items(ctx, tx, e.run)
 			if err != nil {
 				return err

@@ -126,11 +126,12 @@ func (q *Queue) enqueueBatch(inserts []Insert) (*pgx.Batch, error) {
 		if in.Generation > 0 {
 			batch.Queue(sqlSupersede, in.Key, in.Kind, in.Generation)
 		}
-		var runAt *time.Time
+		// The database's clock decides: what counts is how long from now, whatever time it is here.
+		wait := int64(0)
 		if !in.RunAt.IsZero() {
-			runAt = &in.RunAt
+			wait = time.Until(in.RunAt).Microseconds()
 		}
-		batch.Queue(sqlInsert, in.Key, in.Kind, in.Generation, orNull(in.Dedupe), *in.Priority, args, runAt, in.MaxAttempts, nil, in.Owner)
+		batch.Queue(sqlInsert, in.Key, in.Kind, in.Generation, orNull(in.Dedupe), *in.Priority, args, wait, in.MaxAttempts, nil, in.Owner)
 	}
 	return &batch, nil
 }

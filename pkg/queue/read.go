@@ -181,7 +181,7 @@ func (q *Queue) retry(ctx context.Context, tx pgx.Tx, id int64) (int64, error) {
 	if retried {
 		return 0, fault.New(fault.JobNotDead, "job %d is being tried again already", id)
 	}
-	rows, err := tx.Query(ctx, sqlInsert, dead.Key, dead.Kind, dead.Generation, orNull(dead.Dedupe), dead.Priority, dead.Args, nil, dead.MaxAttempts, id, dead.Owner)
+	rows, err := tx.Query(ctx, sqlInsert, dead.Key, dead.Kind, dead.Generation, orNull(dead.Dedupe), dead.Priority, dead.Args, 0, dead.MaxAttempts, id, dead.Owner)
 	if err != nil {
 		return 0, fmt.Errorf("retry job %d: %w", id, err)
 	}

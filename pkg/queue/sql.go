@@ -43,13 +43,13 @@ const (
 
 	// sqlInsert adds a job unless a newer generation, or a waiting one of the same generation and dedupe, is there; it
 	// wakes workers, and tells the running one that something newer waits. $1 key, $2 kind, $3 generation, $4 dedupe or
-	// null, $5 priority, $6 args, $7 run_at or null, $8 max attempts, $9 retry of or null, $10 owner.
+	// null, $5 priority, $6 args, $7 the wait until it may run in microseconds, $8 max attempts, $9 retry of or null, $10 owner.
 	sqlInsert = `WITH newer AS (SELECT id FROM jobs WHERE key = $1 AND kind = $2 AND generation > $3 ORDER BY generation DESC LIMIT 1),
 		same AS (SELECT id FROM jobs WHERE key = $1 AND kind = $2 AND generation = $3 AND dedupe = $4 AND state IN (0, 1) LIMIT 1),
 		inserted AS (INSERT INTO jobs (key, kind, generation, dedupe, priority, args, run_at, due_at, max_attempts, retry_of, owner, state)
 			SELECT $1, $2, $3, $4, $5::smallint, $6::json, at, at + $5::smallint * interval '60 s', $8::smallint, $9::bigint, $10::text,
 				CASE WHEN EXISTS (SELECT FROM jobs WHERE key = $1) THEN 0 ELSE 1 END
-			FROM (SELECT coalesce($7::timestamptz, now()) AS at) AS due
+			FROM (SELECT now() + $7::bigint * interval '1 microsecond' AS at) AS due
 			WHERE NOT EXISTS (SELECT FROM newer) AND NOT EXISTS (SELECT FROM same) RETURNING id, state, run_at),
 		running AS (SELECT id FROM jobs WHERE key = $1 AND kind = $2 AND state = 2 AND generation < $3 AND EXISTS (SELECT FROM inserted))
 		SELECT 0 AS outcome, id,

@@ -35,7 +35,7 @@ const none = "-"
 var statements = map[string]struct{ sql, arguments string }{
 	"sqlLock":          {sqlLock, "ARRAY['key1', 'key2']"},
 	"sqlSupersede":     {sqlSupersede, "'key40000', 'k', 5"},
-	"sqlInsert":        {sqlInsert, "'key40000', 'k', 6, 'd', 2, '{}', NULL, 8, NULL, 'shop/api'"},
+	"sqlInsert":        {sqlInsert, "'key40000', 'k', 6, 'd', 2, '{}', 0, 8, NULL, 'shop/api'"},
 	"sqlClaim":         {claim16, "'w', 15000000, ARRAY['k']"},
 	"sqlClaimLock":     {sqlClaimLock, ""},
 	"sqlClaimLimited":  {claimLimited16, "'w', 15000000, ARRAY['k'], 4, 8"},

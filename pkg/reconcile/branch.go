@@ -147,8 +147,19 @@ func (r *Reconciler) desire(ctx context.Context, job *queue.Job, repo gitwatch.R
 		if err := r.wakeNeighbours(ctx, tx, repo, environment, before); err != nil {
 			return err
 		}
-		commits, err := lockTelling(ctx, tx, repo.Name, replaced, *ref.Commit)
+		older, err := evaluations(tx.Query(ctx, sqlWaiting, repo.Name, ref.Name, environment, *ref.Commit))
 		if err != nil {
+			return err
+		}
+		named := []string{*ref.Commit}
+		for _, e := range older {
+			named = append(named, e.Commit)
+		}
+		commits, err := lockTelling(ctx, tx, repo.Name, replaced, named...)
+		if err != nil {
+			return err
+		}
+		if err := r.passOver(ctx, tx, older); err != nil {
 			return err
 		}
 		if err := r.storeEvaluation(ctx, tx, evaluation{

@@ -35,11 +35,13 @@ type evaluation struct {
 const (
 	evaluationColumns = `repository, commit, environment, ref, generation, outcome, blocked, created_at`
 	// The time is that of the outcome: to find the same again makes nothing new.
-	sqlStoreEvaluation = `INSERT INTO evaluations AS e (repository, commit, environment, ref, generation, outcome, blocked, runs) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (repository, ref, environment, commit) DO UPDATE SET generation = $5, outcome = $6, blocked = $7, runs = $8,
+	sqlStoreEvaluation = `INSERT INTO evaluations AS e (repository, commit, environment, ref, generation, outcome, blocked, runs, waits) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (repository, ref, environment, commit) DO UPDATE SET generation = $5, outcome = $6, blocked = $7, runs = $8, waits = $9,
   created_at = CASE WHEN e.outcome::text = excluded.outcome::text THEN e.created_at ELSE now() END`
 	// What an older commit was refused is of no interest any more.
-	sqlUnblock    = `UPDATE evaluations SET blocked = false WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit <> $4 AND blocked`
+	sqlUnblock = `UPDATE evaluations SET blocked = false WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit <> $4 AND blocked`
+	// Older commits of a branch whose plans wait.
+	sqlWaiting    = `SELECT ` + evaluationColumns + ` FROM evaluations WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit <> $4 AND waits ORDER BY commit`
 	sqlBlocked    = `SELECT DISTINCT repository FROM evaluations WHERE environment = $1 AND blocked`
 	sqlEvaluation = `SELECT ` + evaluationColumns + ` FROM evaluations WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit = $4`
 	// The commits that tell of runs: their own, and those that found them under way.
@@ -66,8 +68,25 @@ func (r *Reconciler) storeEvaluation(ctx context.Context, db postgres.Querier, e
 			runs = append(runs, o.Run)
 		}
 	}
-	if _, err := db.Exec(ctx, sqlStoreEvaluation, e.Repository, e.Commit, e.Environment, e.Ref, e.Generation, e.Outcome, e.Blocked, runs); err != nil {
+	if _, err := db.Exec(ctx, sqlStoreEvaluation, e.Repository, e.Commit, e.Environment, e.Ref, e.Generation, e.Outcome, e.Blocked, runs, slices.ContainsFunc(e.Outcome, waits)); err != nil {
 		return fmt.Errorf("store evaluation: %w", err)
+	}
+	return nil
+}
+
+func waits(o status.Outcome) bool { return o.Waiting != nil }
+
+// passOver tells of older commits of a branch, whose plans wait for a confirmation, that a newer one has taken their place.
+func (r *Reconciler) passOver(ctx context.Context, tx pgx.Tx, older []evaluation) error {
+	for _, e := range older {
+		for i := range e.Outcome {
+			if o := &e.Outcome[i]; waits(*o) {
+				o.Waiting, o.State = nil, string(apply.Superseded)
+			}
+		}
+		if err := r.storeEvaluation(ctx, tx, e); err != nil {
+			return err
+		}
 	}
 	return nil
 }

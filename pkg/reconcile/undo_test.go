@@ -254,3 +254,18 @@ func TestRetryDeletesNoDataUnasked(t *testing.T) {
 	w.code(err, fault.DeletesStateful)
 	w.equal("alpha score.yaml 1/3 held", w.apps())
 }
+
+// A plan that waits and that a newer commit has replaced waits no more.
+func TestACommitWhosePlanWaitsIsTakenBackByTheNext(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1", database)})
+	waiting := w.push(map[string]string{"score.yaml": file("alpha", "a:2")})
+	w.equal("pending: 1 waiting for a confirmation", w.said(waiting))
+	again := w.push(map[string]string{"score.yaml": file("alpha", "a:3")})
+	w.equal("success: 1 superseded", w.said(waiting))
+	w.equal("pending: 1 waiting for a confirmation", w.said(again))
+	fixed := w.push(map[string]string{"score.yaml": file("alpha", "a:3", database)})
+	w.equal("success: 1 superseded", w.said(again))
+	w.equal("success: 1 deployed", w.said(fixed))
+}
