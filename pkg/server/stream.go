@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/danielgtaylor/huma/v2/sse"
 
 	"github.com/innominatus/reconciler/pkg/apply"
@@ -24,7 +25,7 @@ func (s *Server) stream(api huma.API) {
 	sse.Register(api, huma.Operation{
 		OperationID: "get-runs-id-events", Method: http.MethodGet, Path: "/api/v1/runs/{id}/events",
 		Summary: "Follow a run: its log lines and states, until it ends", Tags: []string{"runs"},
-		Description: "Needs the scope " + string(auth.Read) + ".", Middlewares: huma.Middlewares{only(auth.Read)},
+		Description: "Needs the scope " + string(auth.Read) + ".", Middlewares: huma.Middlewares{only(auth.Read), unhurried},
 	}, map[string]any{"line": apply.LogLine{}, "run": apply.Run{}, "problem": Problem{}},
 		func(ctx context.Context, in *logInput, send sse.Sender) {
 			ctx, cancel := context.WithTimeout(ctx, streamLimit)
@@ -37,6 +38,13 @@ func (s *Server) stream(api huma.API) {
 				}
 			}
 		})
+}
+
+// unhurried takes the server's limit for reading a request off: nothing more is read of one that is followed.
+func unhurried(ctx huma.Context, next func(huma.Context)) {
+	_, w := humago.Unwrap(ctx)
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // a writer that has none needs none
+	next(ctx)
 }
 
 // follower is one who follows a run.

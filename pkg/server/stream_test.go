@@ -20,7 +20,9 @@ func TestARunIsFollowedUntilItEnds(t *testing.T) {
 		}
 	}
 	answers := make(chan string, 1)
-	go func() { answers <- w.send(http.MethodGet, "/api/v1/runs/1/events?after=1", auth.Read, "").Body.String() }()
+	go func() {
+		answers <- w.send(http.MethodGet, "/api/v1/runs/1/events?after=1", auth.Read, "").Body.String()
+	}()
 	if _, err := w.Pool.Exec(t.Context(), `WITH line AS (INSERT INTO run_logs (run, step, message) VALUES (1, 'retire', 'three')) UPDATE runs SET state = 'succeeded'`); err != nil {
 		t.Fatal(err)
 	}
