@@ -140,6 +140,16 @@ func (e *engine) waits() string {
 	return strings.Join(list, "; ")
 }
 
+// asking says whether people are still asked something.
+func (e *engine) asking() bool {
+	for _, n := range e.tree.nodes {
+		if n.row.AskedAt != nil && !n.State.Final() {
+			return true
+		}
+	}
+	return false
+}
+
 // tell tells people what the run waits for, if that is something else than before.
 func (e *engine) tell(ctx context.Context, waits string) error {
 	waits = e.Redactor.Redact(waits)
@@ -147,9 +157,9 @@ func (e *engine) tell(ctx context.Context, waits string) error {
 		return nil
 	}
 	e.run.Waits = waits
-	return e.fenced(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, sqlWaits, e.run.ID, waits); err != nil {
-			return fmt.Errorf("note what the run waits for: %w", err)
+	return pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
+		if err := e.change(ctx, tx, sqlWaits, waits); err != nil {
+			return err
 		}
 		return e.Changed(ctx, tx, e.run)
 	})

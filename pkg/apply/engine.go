@@ -43,6 +43,11 @@ func (e *engine) drive(ctx context.Context, job *queue.Job) error {
 		if err := e.settle(ctx); err != nil {
 			return err
 		}
+		if e.run.Waits != "" && !e.paused && !e.asking() {
+			if err := e.tell(ctx, ""); err != nil {
+				return err
+			}
+		}
 		if len(e.busy) == 0 {
 			if done, err := e.rest(ctx); done || err != nil {
 				return err

@@ -43,7 +43,8 @@ func TestReplacedWorkerWritesNothing(t *testing.T) {
 		"tell":    func() error { return engine.tell(ctx, "a word from the past") },
 		"finish":  func() error { return engine.finish(ctx, ended{node: engine.tree.nodes["retire"], err: errInterrupted}) },
 		"succeed": func() error { return late.succeed(ctx, &queue.Job{}) },
-		"fence":   func() error { return s.fence(ctx, w.pool, old) },
+		"fence":   func() error { return late.fenced(ctx, func(pgx.Tx) error { return nil }) },
+		"alive":   func() error { return s.alive(ctx, w.pool, old) },
 	}
 	for _, step := range late.steps() {
 		refused["do "+step.name] = func() error { _, err := step.do(ctx, step.name); return err }

@@ -234,9 +234,15 @@ steps:
 		}
 	}
 	waits("1 of 2 approvals")
+	came, goOn := make(chan bool), make(chan bool)
+	w.target.on(func(context.Context, Delivery) error { came <- true; <-goOn; return nil })
 	if err := say("ask", "bob", true); err != nil {
 		t.Fatal(err)
 	}
+	<-came
+	w.until("nothing to be asked any more", func() bool { return w.run(run.ID).Waits == "" })
+	w.target.on(nil)
+	goOn <- true
 	if ended := w.ended(run); ended.State != Succeeded || ended.Waits != "" {
 		t.Errorf("the run is %+v", ended)
 	}

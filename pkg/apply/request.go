@@ -50,7 +50,7 @@ func (e *execution) send(ctx context.Context, h *golden.HTTP, values golden.Valu
 	for name, value := range r.Headers {
 		req.Header.Set(name, value)
 	}
-	if err := e.Runs.fence(ctx, e.Pool, e.run); err != nil {
+	if err := e.Runs.alive(ctx, e.Pool, e.run); err != nil {
 		return answer, err
 	}
 	e.log(ctx, step, "%s %s", r.Method, r.URL)

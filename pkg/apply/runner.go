@@ -46,7 +46,7 @@ type Runner struct {
 	Redactor *secret.Redactor
 	// Images are asked before a rollback; nil asks nobody.
 	Images Images
-	// Client sends the requests of http steps; nil means one without a proxy and redirects.
+	// Client sends the requests of http steps; nil means the standard one, which follows no redirects here.
 	Client *http.Client
 	// Retry is how often steps of releases are tried; zero means 11 times, which takes about 5 minutes.
 	Retry  golden.Retry

@@ -11,7 +11,9 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/queue"
 )
 
 // step is a node of the graph with what it does. do returns what it did in a few words.
@@ -115,11 +117,11 @@ func (e *execution) deliver(ctx context.Context, name string) (result, error) {
 
 // deliverOwn delivers what no other application has to do with.
 func (e *execution) deliverOwn(ctx context.Context, name string, d Delivery, want []item) (Delivered, error) {
-	d.Alive = func(ctx context.Context) error { return e.Runs.fence(ctx, e.Pool, e.run) }
+	d.Alive = func(ctx context.Context) error { return e.Runs.alive(ctx, e.Pool, e.run) }
 	d.Log = func(format string, args ...any) { e.log(ctx, name, format, args...) }
 	done, err := e.target().Deliver(ctx, d)
 	if err == nil {
-		err = e.fenced(ctx, func(tx pgx.Tx) error { return e.keep(ctx, tx, want, done) })
+		err = pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error { return e.keep(ctx, tx, want, done) })
 	}
 	return done, err
 }
@@ -165,11 +167,8 @@ func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery,
 			some := slices.ContainsFunc(want, isShared) ||
 				slices.ContainsFunc(have, func(i item) bool { return i.Application != e.run.Application && isShared(i) })
 			d.Shared = &some
-			d.Alive = func(ctx context.Context) error { return e.Runs.fence(ctx, tx, e.run) }
+			d.Alive = func(ctx context.Context) error { return e.Runs.alive(ctx, tx, e.run) }
 			if done, err = e.target().Deliver(ctx, *d); err != nil {
-				return err
-			}
-			if err := e.Runs.fence(ctx, tx, e.run); err != nil {
 				return err
 			}
 			return e.keep(ctx, tx, want, done)
@@ -196,10 +195,19 @@ func (e *execution) target() Target {
 
 // keep stores what a delivery left in the target.
 func (e *execution) keep(ctx context.Context, tx pgx.Tx, want []item, done Delivered) error {
-	if _, err := tx.Exec(ctx, sqlWrote, e.run.ID, done.Writes); err != nil {
-		return fmt.Errorf("count writes: %w", err)
+	if err := e.change(ctx, tx, sqlWrote, done.Writes); err != nil {
+		return err
 	}
 	return e.Runs.keep(ctx, tx, e.run, want)
+}
+
+// change changes the run's own row, if the run is ours.
+func (e *execution) change(ctx context.Context, tx pgx.Tx, statement string, value any) error {
+	tag, err := tx.Exec(ctx, statement, e.run.ID, e.run.Token, value)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = queue.ErrLeaseLost
+	}
+	return fault.While(fmt.Sprintf("change run %d", e.run.ID), err)
 }
 
 func isShared(i item) bool { return i.Unit == planner.UnitShared }

@@ -38,12 +38,14 @@ AND ($5 = 0 OR application = $5) ORDER BY id DESC LIMIT $6`
 WHERE id = $1 AND token <= $2 AND state IN ('queued', 'running') RETURNING ` + runColumns
 	// The row lock keeps a later worker from beginning while this one writes; steps side by side do not keep each other.
 	sqlFence = `SELECT 1 FROM runs WHERE id = $1 AND token = $2 AND state = $3 FOR SHARE`
+	// Nothing is locked: what follows is an act outside.
+	sqlAlive = `SELECT 1 FROM runs WHERE id = $1 AND token = $2 AND state = $3`
 	sqlEnd   = `UPDATE runs SET state = $2, fault = $3, finished_at = now(), waits = ''
 WHERE id = $1 AND state IN ('queued', 'running') RETURNING ` + runColumns
 	// What an attempt wrote counts even if a later one ends the run.
-	sqlWrote     = `UPDATE runs SET writes = writes + $2 WHERE id = $1`
+	sqlWrote     = `UPDATE runs SET writes = writes + $3 WHERE id = $1 AND token = $2 AND state = 'running'`
 	sqlNoteFault = `UPDATE runs SET fault = $3 WHERE id = $1 AND token = $2 AND state = 'running'`
-	sqlWaits     = `UPDATE runs SET waits = $2 WHERE id = $1`
+	sqlWaits     = `UPDATE runs SET waits = $3 WHERE id = $1 AND token = $2 AND state = 'running'`
 	sqlPause     = `UPDATE runs SET paused_by = $2, paused_at = now() WHERE id = $1 AND paused_by IS NULL`
 	sqlResume    = `UPDATE runs SET paused_by = NULL, paused_at = NULL WHERE id = $1`
 	sqlPausedBy  = `SELECT paused_by FROM runs WHERE id = $1 AND paused_by IS NOT NULL`
@@ -173,10 +175,20 @@ func (s *Store) begin(ctx context.Context, db postgres.Querier, id, token int64)
 	return list[0], nil
 }
 
-// fence fails when another worker has the run. Within a transaction it also keeps others from taking it.
-func (s *Store) fence(ctx context.Context, db postgres.Querier, r Run) error {
+// fence fails when another worker has the run, and keeps others from taking it until the transaction ends. Who is going to
+// change the run's own row does that instead, under the same condition: of two that hold the row to read it, none could.
+func (s *Store) fence(ctx context.Context, tx pgx.Tx, r Run) error {
+	return owned(ctx, tx, sqlFence, r)
+}
+
+// alive fails when another worker has the run.
+func (s *Store) alive(ctx context.Context, db postgres.Querier, r Run) error {
+	return owned(ctx, db, sqlAlive, r)
+}
+
+func owned(ctx context.Context, db postgres.Querier, statement string, r Run) error {
 	var one int
-	err := db.QueryRow(ctx, sqlFence, r.ID, r.Token, r.State).Scan(&one)
+	err := db.QueryRow(ctx, statement, r.ID, r.Token, r.State).Scan(&one)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("run %d: %w", r.ID, queue.ErrLeaseLost)
 	}

@@ -68,8 +68,8 @@ undone_at, undo_fault, asked_at, item, outputs`
 	sqlSteps      = `SELECT ` + stepColumns + ` FROM steps WHERE run = $1 ORDER BY position`
 	sqlInsertStep = `INSERT INTO steps (run, position, name, parent, id, needs, item, state) VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting')
 ON CONFLICT (run, name) DO NOTHING`
-	// A pause that was asked for meanwhile keeps the step from beginning.
-	sqlStartStep = `UPDATE steps SET state = 'running', attempt = attempt + 1, started_at = coalesce(started_at, now()), fault = NULL
+	// To look again whether people have answered is no further attempt.
+	sqlStartStep = `UPDATE steps SET state = 'running', attempt = attempt + CASE WHEN asked_at IS NULL THEN 1 ELSE 0 END, started_at = coalesce(started_at, now()), fault = NULL
 WHERE run = $1 AND name = $2 RETURNING attempt, now()`
 	sqlSaveStep = `UPDATE steps SET state = $3, detail = $4, fault = $5, failures = $6, until = $7, outputs = $8, asked_at = $9,
   started_at = coalesce(started_at, CASE WHEN $3 NOT IN ('skipped', 'cancelled') THEN now() END),
