@@ -40,12 +40,9 @@ func (s *Store) Approvals(ctx context.Context, db postgres.Querier, run int64) (
 // approve is what an approval step does: it counts what people said, and is put off until enough agree.
 func (e *engine) approve(ctx context.Context, n *node) (result, error) {
 	a, now := n.step.Approval, e.now()
-	if n.row.AskedAt == nil {
-		n.row.AskedAt = &now
-	}
 	all, err := e.Runs.Approvals(ctx, e.Pool, e.run.ID)
 	if err != nil {
-		return result{}, err
+		return result{}, broken{err}
 	}
 	by := []any{}
 	for _, said := range all {
@@ -60,7 +57,11 @@ func (e *engine) approve(ctx context.Context, n *node) (result, error) {
 	if len(by) >= a.Count {
 		return result{detail: fmt.Sprintf("approved by %s", people(by)), outputs: map[string]any{"by": by}}, nil
 	}
-	until := n.row.AskedAt.Add(a.Within)
+	asked := now
+	if n.row.AskedAt != nil {
+		asked = *n.row.AskedAt
+	}
+	until := asked.Add(a.Within)
 	if !now.Before(until) {
 		return result{}, fault.New(fault.ApprovalExpired, "%d of %d approved step %s within %s", len(by), a.Count, n.Name, a.Within)
 	}
@@ -68,7 +69,7 @@ func (e *engine) approve(ctx context.Context, n *node) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	return result{detail: question, park: &parking{until: until, why: asks(a, question, len(by), until)}}, nil
+	return result{detail: question, park: &parking{until: until, why: asks(a, question, len(by), until), asked: &asked}}, nil
 }
 
 // asks says what people are asked.
@@ -100,11 +101,7 @@ func people(list []any) string {
 
 // Decide notes what a person says to a step of a run that asks, and wakes the run.
 func (r *Runner) Decide(ctx context.Context, id int64, said Approval) error {
-	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
-		run, err := r.Runs.Run(ctx, tx, id)
-		if err != nil {
-			return err
-		}
+	return r.change(ctx, id, func(tx pgx.Tx, run Run) error {
 		asked, step, err := r.asked(ctx, tx, run, said.Step)
 		if err != nil {
 			return err
@@ -112,7 +109,7 @@ func (r *Runner) Decide(ctx context.Context, id int64, said Approval) error {
 		if len(asked.From) > 0 && !slices.Contains(asked.From, said.Who) {
 			return fault.New(fault.ApprovalNotYours, "step %s of run %d asks %s, not %s", step, id, strings.Join(asked.From, ", "), said.Who)
 		}
-		if _, err := tx.Exec(ctx, sqlApprove, id, step, said.Who, said.Approved, r.Redactor.Redact(said.Reason)); err != nil {
+		if _, err := tx.Exec(ctx, sqlApprove, id, step, said.Who, said.Approved, strings.ReplaceAll(r.Redactor.Redact(said.Reason), "\x00", "")); err != nil {
 			return fmt.Errorf("note what %s said: %w", said.Who, err)
 		}
 		return r.wake(ctx, tx, run)
@@ -203,6 +200,13 @@ func (r *Runner) change(ctx context.Context, id int64, f func(pgx.Tx, Run) error
 	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
 		run, err := r.Runs.Run(ctx, tx, id)
 		if err != nil {
+			return err
+		}
+		// The key first, as the queue does before it ends a job; then the run as it is now.
+		if err := r.Runs.LockJobs(ctx, tx, r.Queue, run.Application); err != nil {
+			return err
+		}
+		if run, err = r.Runs.Run(ctx, tx, id); err != nil {
 			return err
 		}
 		if run.State.Final() {

@@ -36,9 +36,10 @@ SELECT id, $3, $4, $5, $6 FROM runs WHERE id = $1 AND token = $2 FOR SHARE
 ON CONFLICT (run, step, name) DO UPDATE SET media_type = $5, content = $6, at = now()`
 	sqlArtefacts = `SELECT step, name, media_type, length(content) AS size, at FROM artefacts WHERE run = $1 ORDER BY at, step, name`
 	sqlArtefact  = `SELECT media_type, content FROM artefacts WHERE run = $1 AND step = $2 AND name = $3`
-	// A worker that lost the run says nothing any more. A log that has reached its limit says so once.
-	sqlLog = `WITH mine AS (SELECT id FROM runs WHERE id = $1 AND token = $4 FOR SHARE),
-room AS (UPDATE steps SET logged = logged + length($3) + 1 FROM mine WHERE run = mine.id AND name = $2 AND logged < $5 RETURNING logged)
+	// A worker that lost the run says nothing any more. Lines of a run are written one after the other: who follows them by
+	// their ids misses none. A log that has reached its limit says so once.
+	sqlLog = `WITH mine AS (SELECT id FROM runs WHERE id = $1 AND token = $4 FOR NO KEY UPDATE),
+room AS (UPDATE steps SET logged = logged + octet_length($3) + 1 FROM mine WHERE run = mine.id AND name = $2 AND logged < $5 RETURNING logged)
 INSERT INTO run_logs (run, step, message)
 SELECT mine.id, $2, CASE WHEN room.logged >= $5 THEN 'the log ends here: it has reached its limit' ELSE $3 END FROM mine
 LEFT JOIN room ON true WHERE room.logged IS NOT NULL OR NOT EXISTS (SELECT FROM steps WHERE run = $1 AND name = $2)`

@@ -75,8 +75,8 @@ func (e *engine) drive(ctx context.Context, job *queue.Job) error {
 
 // rest says what to do when nothing is at work: the run has ended, or it is put off.
 func (e *engine) rest(ctx context.Context) (done bool, err error) {
-	if _, ended := e.tree.graph.End(); ended {
-		return true, e.verdict()
+	if state, ended := e.tree.graph.End(); ended {
+		return true, e.verdict(state)
 	}
 	wake, parked := e.tree.graph.Wake()
 	wait, note := wake.Sub(e.now()), e.waits()
@@ -92,16 +92,20 @@ func (e *engine) rest(ctx context.Context) (done bool, err error) {
 	return true, queue.Snooze(wait, note)
 }
 
-// verdict is the failure of the step that failed first, or nil.
-func (e *engine) verdict() error {
+// verdict is the failure of the step that failed first, or nil if the run ended well. A step that failed because of those that
+// belong to it has no fault of its own.
+func (e *engine) verdict(state graph.State) error {
+	if state == graph.Succeeded {
+		return nil
+	}
 	var first *node
 	for _, n := range e.tree.nodes {
-		if n.State == graph.Failed && n.row.Fault != nil && !n.Group && (first == nil || n.row.FinishedAt.Before(*first.row.FinishedAt)) {
+		if n.State == graph.Failed && n.row.Fault != nil && (first == nil || n.row.FinishedAt.Before(*first.row.FinishedAt)) {
 			first = n
 		}
 	}
 	if first == nil {
-		return nil
+		return queue.Bury(fault.New(fault.Internal, "run %d failed, and none of its steps says why", e.run.ID))
 	}
 	return queue.Bury(first.row.Fault)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -25,8 +26,14 @@ const (
 // 60 s), longer than a restart of what it delivers to.
 var releaseRetry = golden.Retry{Attempts: 11, Wait: time.Second, Limit: time.Minute}
 
-// attempt does a step once.
-func (e *engine) attempt(ctx context.Context, n *node) (result, error) {
+// attempt does a step once. A panic is a failed attempt.
+func (e *engine) attempt(ctx context.Context, n *node) (r result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.Log.Error().Any("panic", p).Bytes("stack", debug.Stack()).Str("step", n.Name).Msg("step panicked")
+			err = fault.New(fault.JobPanicked, "step %s panicked: %v", n.Name, p)
+		}
+	}()
 	ctx, span := e.Tracer.Start(ctx, "step "+n.Name)
 	defer span.End()
 	limit := releaseTimeout
@@ -35,7 +42,7 @@ func (e *engine) attempt(ctx context.Context, n *node) (result, error) {
 	}
 	timed, cancel := context.WithTimeoutCause(ctx, limit, errStepTimeout)
 	defer cancel()
-	r, err := n.do(timed, n)
+	r, err = n.do(timed, n)
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(timed), errStepTimeout) {
 		err = fault.New(fault.StepTimedOut, "step %s took longer than %s: %w", n.Name, limit, err)
 	}
@@ -43,6 +50,17 @@ func (e *engine) attempt(ctx context.Context, n *node) (result, error) {
 		span.RecordError(err)
 	}
 	return r, err
+}
+
+// broken is an error that says nothing of the step: the turn ends, and the next one does the step again.
+type broken struct{ error }
+
+// Unwrap returns the error itself.
+func (b broken) Unwrap() error { return b.error }
+
+func isBroken(err error) bool {
+	var b broken
+	return errors.As(err, &b)
 }
 
 var errStepTimeout = errors.New("the step's time is over")
@@ -69,7 +87,7 @@ func (e *engine) finish(ctx context.Context, end ended) error {
 	n.row.Detail = e.Redactor.Redact(end.detail)
 	var err error
 	switch {
-	case errors.Is(end.err, queue.ErrLeaseLost):
+	case errors.Is(end.err, queue.ErrLeaseLost), isBroken(end.err):
 		return end.err
 	case ctx.Err() != nil:
 		return context.Cause(ctx) // it did not fail: it was stopped
@@ -77,6 +95,7 @@ func (e *engine) finish(ctx context.Context, end ended) error {
 		err = e.failed(ctx, n, end.err)
 	case end.park != nil:
 		n.Until, n.row.Until, n.row.Waits = end.park.until, &end.park.until, end.park.why
+		n.row.AskedAt = end.park.asked
 		err = e.tree.graph.Set(n.Node, graph.Parked)
 	default:
 		n.outputs, n.row.Fault, n.row.Until = end.result.outputs, nil, nil
@@ -128,6 +147,8 @@ type parking struct {
 	until time.Time
 	// why is shown; "" if only time has to pass.
 	why string
+	// asked is since when people are asked, nil if they are not.
+	asked *time.Time
 }
 
 // wait is what a wait step does: it is put off once.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -70,12 +69,13 @@ func (e *execution) send(ctx context.Context, h *golden.HTTP, values golden.Valu
 // judge says whether an answer is as expected. One that asks to come back later is tried again, and so is one that says
 // that the server failed; any other is final.
 func (e *execution) judge(h *golden.HTTP, values golden.Values, r golden.Request, answer golden.Response, after string) error {
+	later := answer.Status >= 500 || answer.Status == http.StatusTooManyRequests || answer.Status == http.StatusRequestTimeout
 	ok, err := h.Accepts(values, answer)
-	if err != nil || ok {
-		return err
+	if err != nil && !later || ok {
+		return err // of an answer that says to come back, nothing need be known
 	}
 	code := fault.RequestRefused
-	if answer.Status >= 500 || answer.Status == http.StatusTooManyRequests || answer.Status == http.StatusRequestTimeout || answer.Status < 300 {
+	if later || answer.Status < 300 {
 		code = fault.RequestFailed // what is not yet as expected may become so
 	}
 	f := fault.New(code, "%s %s answered %d", r.Method, r.URL, answer.Status)
@@ -101,7 +101,7 @@ func read(resp *http.Response) (golden.Response, error) {
 	case len(body) > answerLimit:
 		return answer, fmt.Errorf("the answer has more than %d bytes", answerLimit)
 	}
-	if json.Unmarshal(body, &answer.Body) != nil {
+	if golden.Decode(body, &answer.Body) != nil {
 		answer.Body = strings.ToValidUTF8(string(body), "�")
 	}
 	return answer, nil

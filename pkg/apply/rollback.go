@@ -97,12 +97,9 @@ func (r *Runner) recover(ctx context.Context, tx pgx.Tx, a planner.Application, 
 
 // holdBack keeps a release that a person cancelled from being tried again by itself.
 func (r *Runner) holdBack(ctx context.Context, tx pgx.Tx, a planner.Application, run Run) error {
-	if a.Hold != nil && a.Hold.Digest == "" {
-		return nil
-	}
 	digest, err := r.Planner.Digest(ctx, tx, a.ID, run.Generation)
-	if err != nil {
-		return err
+	if err != nil || a.Hold.Holds(digest) {
+		return err // what holds it says more than that the run was cancelled
 	}
 	return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{
 		By: "reconciler", Digest: planner.HeldDigest(digest), Reason: fmt.Sprintf("generation %d was cancelled", run.Generation),

@@ -2,7 +2,6 @@ package apply
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -93,16 +92,15 @@ func (s *Store) opened(ctx context.Context, db postgres.Querier, run int64) ([]S
 	}
 	for i := range list {
 		row := &list[i]
-		if row.Item != nil {
-			row.item = &golden.Item{}
-			if err := s.unseal(row.Item, stepContext(run, row.Name), row.item); err != nil {
-				return nil, err
-			}
+		item, err := s.unseal(row.Item, stepContext(run, row.Name))
+		if err != nil {
+			return nil, err
 		}
-		if row.Outputs != nil {
-			if err := s.unseal(row.Outputs, stepContext(run, row.Name), &row.outputs); err != nil {
-				return nil, err
-			}
+		if item != nil {
+			row.item = &golden.Item{Key: item["key"], Value: item["value"]}
+		}
+		if row.outputs, err = s.unseal(row.Outputs, stepContext(run, row.Name)); err != nil {
+			return nil, err
 		}
 	}
 	return list, nil
@@ -111,12 +109,21 @@ func (s *Store) opened(ctx context.Context, db postgres.Querier, run int64) ([]S
 // stepContext binds what is sealed to where it belongs.
 func stepContext(run int64, step string) string { return fmt.Sprintf("step %d/%s", run, step) }
 
-func (s *Store) unseal(sealed []byte, context string, into any) error {
-	plain, err := s.Keys.Open(sealed, context)
-	if err != nil {
-		return err
+// unseal returns what is sealed, nil if nothing is.
+func (s *Store) unseal(sealed []byte, context string) (map[string]any, error) {
+	if sealed == nil {
+		return nil, nil
 	}
-	return fault.While("read "+context, json.Unmarshal(plain, into))
+	text, err := s.Keys.Open(sealed, context)
+	if err != nil {
+		return nil, err
+	}
+	var v any
+	if err := golden.Decode(text, &v); err != nil {
+		return nil, fmt.Errorf("read %s: %w", context, err)
+	}
+	values, _ := v.(map[string]any) // what is sealed is one
+	return values, nil
 }
 
 // addSteps stores new steps.

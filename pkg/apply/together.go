@@ -46,7 +46,7 @@ func (r *Runner) scheduleTogether(ctx context.Context, tx pgx.Tx, run Run) error
 	}
 	args := togetherArgs{run.Repository, run.Environment, run.Commit, run.Atomic, run.Name}
 	_, err := r.Queue.Enqueue(ctx, tx, queue.Insert{
-		Kind: TogetherKind, Key: fmt.Sprintf("together/%s/%s/%s", run.Environment, run.Repository, run.Commit), Dedupe: digest([]byte(run.Atomic)), Args: args,
+		Kind: TogetherKind, Key: fmt.Sprintf("together/%s/%s/%s", run.Environment, run.Repository, run.Commit), Owner: run.Repository, Dedupe: digest([]byte(run.Atomic)), Args: args,
 	})
 	return fault.While("enqueue what takes the others back", err)
 }
@@ -61,6 +61,9 @@ func (r *Runner) workTogether(ctx context.Context, job *queue.Job) error {
 		return fmt.Errorf("read runs: %w", err)
 	}
 	for _, run := range runs {
+		if run.Name == args.Failed {
+			continue // it has been answered
+		}
 		stop := false
 		err := pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) (err error) {
 			if stop, err = r.takeBack(ctx, tx, run, args.Failed); err != nil {

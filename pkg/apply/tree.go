@@ -112,8 +112,8 @@ func (t *tree) addSteps(in *scope) ([]*node, error) {
 // addItems adds what a step with for_each runs for.
 func (t *tree) addItems(below *node, items []golden.Item) ([]*node, error) {
 	list := make([]*node, 0, len(items))
-	for _, item := range items {
-		n, err := t.add(Step{Name: fmt.Sprintf("%s[%v]", below.Name, item.Key), Parent: below.Name, ID: below.row.ID, State: graph.Waiting, item: &item})
+	for i, item := range items {
+		n, err := t.add(Step{Name: fmt.Sprintf("%s[%d]", below.Name, i), Parent: below.Name, ID: below.row.ID, State: graph.Waiting, item: &item})
 		if err != nil {
 			return nil, err
 		}

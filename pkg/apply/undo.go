@@ -36,7 +36,7 @@ func (r *Runner) scheduleUndo(ctx context.Context, tx pgx.Tx, run Run) error {
 	if run.Paths == nil {
 		return nil
 	}
-	_, err := r.Queue.Enqueue(ctx, tx, queue.Insert{Kind: UndoKind, Key: jobKey(run.Application), Args: jobArgs{Run: run.ID}})
+	_, err := r.Queue.Enqueue(ctx, tx, queue.Insert{Kind: UndoKind, Key: jobKey(run.Application), Owner: run.Repository, Args: jobArgs{Run: run.ID}})
 	return fault.While("enqueue what undoes the run", err)
 }
 

@@ -139,7 +139,7 @@ const (
 	// sqlBack makes a running job ready again. $3 delay in microseconds, for nothing if the job was hastened meanwhile,
 	// $4 attempts given back (0 or 1), $5 code, $6 text of the failure or null, $7 note or null. One that may run at once
 	// is made known to all workers.
-	sqlBack = `WITH put AS (UPDATE jobs SET state = 1, token = NULL, lease_until = NULL, worker = NULL, failures = ` + withFailureHere + `,
+	sqlBack = `WITH put AS (UPDATE jobs SET state = 1, token = NULL, lease_until = NULL, lease_us = NULL, worker = NULL, failures = ` + withFailureHere + `,
 				attempt = attempt - $4::smallint, note = $7, put_at = now(), run_at = now() + ` + delay + `,
 				due_at = CASE WHEN ` + delay + ` = interval '0' THEN due_at ELSE now() + ` + delay + ` + priority * interval '60 s' END
 			WHERE id = $1 AND token = $2 RETURNING run_at)
@@ -176,9 +176,10 @@ const (
 
 	// sqlSetBack has jobs that were put off more than $1 microseconds from now, in the future, wait no longer than was meant
 	// then. It reads the whole table.
-	sqlSetBack = `UPDATE jobs SET run_at = run_at - ahead, due_at = due_at - ahead, put_at = now()
-		FROM (SELECT id, coalesce(put_at, created_at) - now() AS ahead FROM jobs WHERE state IN (0, 1)) AS put
-		WHERE jobs.id = put.id AND state IN (0, 1) AND ahead > $1 * interval '1 microsecond'`
+	// All of it stands in the row itself: of two processes that do it at once, the second sees what the first has done.
+	sqlSetBack = `UPDATE jobs SET run_at = run_at - (coalesce(put_at, created_at) - now()),
+			due_at = due_at - (coalesce(put_at, created_at) - now()), put_at = now()
+		WHERE state IN (0, 1) AND coalesce(put_at, created_at) - now() > $1 * interval '1 microsecond'`
 
 	// sqlOrphans finds what worker $1 was granted and does not know of: the answer to its claim was lost. $2 are the ids
 	// that it knows.

@@ -12,7 +12,7 @@ import (
 // What became of the newest commit of a branch or pull request stays.
 const sqlPrune = `DELETE FROM evaluations WHERE (repository, ref, environment, commit) IN
 (SELECT repository, ref, environment, commit FROM evaluations e WHERE created_at < $1 AND EXISTS (SELECT FROM evaluations n
-WHERE n.repository = e.repository AND n.ref = e.ref AND n.environment = e.environment AND n.created_at > e.created_at) LIMIT $2)`
+WHERE n.repository = e.repository AND n.ref = e.ref AND n.environment = e.environment AND n.generation > e.generation) LIMIT $2)`
 
 // Prune forgets what ended longer than a time ago, by the database's clock. What somebody may still need stays, however old it
 // is: what is in the targets, what a rollback goes back to, what waits, and the newest runs and releases of each application.

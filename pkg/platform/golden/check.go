@@ -42,6 +42,10 @@ func Load(contents, files map[string]string) (Set, fault.List) {
 		set[name] = p
 		checks = append(checks, &check{set: set, path: p, text: document.Read(files[name], []byte(contents[name]))})
 	}
+	for _, c := range checks {
+		c.nothing()
+		faults = append(faults, c.faults...)
+	}
 	if faults.Err() != nil {
 		return nil, faults
 	}
@@ -77,6 +81,32 @@ func (c *check) expression(keys []string, err error) {
 		f = fault.New(fault.PathExpression, "%w", err)
 	}
 	c.faults = append(c.faults, c.text.Tell(f, keys...))
+}
+
+// nothing refuses steps, params and outputs that are written and say nothing.
+func (c *check) nothing() {
+	for i, s := range c.path.Steps {
+		at := []string{"steps", strconv.Itoa(i)}
+		if s == nil {
+			c.bad(at, "the step says nothing")
+			continue
+		}
+		c.empty(append(at, "outputs"), s.Outputs)
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.path.Params)) {
+		if c.path.Params[id] == nil {
+			c.bad([]string{"params", id}, "param %s has no type", id)
+		}
+	}
+	c.empty([]string{"outputs"}, c.path.Outputs)
+}
+
+func (c *check) empty(at []string, outputs map[string]*Output) {
+	for _, id := range slices.Sorted(maps.Keys(outputs)) {
+		if outputs[id] == nil {
+			c.bad(append(slices.Clone(at), id), "output %s has no type and value", id)
+		}
+	}
 }
 
 func (c *check) run() {
@@ -212,10 +242,6 @@ func (c *check) param(id string, p *Param) kind {
 	if !idPattern.MatchString(id) {
 		c.bad(at, "param %q must begin with a lower-case letter and have at most 40 lower-case letters, digits and underscores", id)
 	}
-	if p == nil {
-		c.bad(at, "param %s has no type", id)
-		return anything
-	}
 	k := c.kind(append(at, "type"), p.Type)
 	if p.Default != nil && k != anything {
 		var err error
@@ -241,10 +267,6 @@ func (c *check) values(at []string, outputs map[string]*Output, known names) {
 		o, here := outputs[id], append(slices.Clone(at), id)
 		if !idPattern.MatchString(id) {
 			c.bad(here, "output %q must begin with a lower-case letter and have at most 40 lower-case letters, digits and underscores", id)
-		}
-		if o == nil {
-			c.bad(here, "output %s has no value", id)
-			continue
 		}
 		want := c.kind(append(here, "type"), o.Type)
 		e, err := known.compile(o.Value, want)

@@ -276,11 +276,25 @@ func (v *value) join(values map[string]any) (string, error) {
 			return "", fault.New(fault.PathValue, "%s: %w", p.expression.source, err)
 		}
 		if v.quote {
-			text = url.PathEscape(text)
+			if text, err = quoted(b.String(), text); err != nil {
+				return "", fault.New(fault.PathValue, "%s: %w", p.expression.source, err)
+			}
 		}
 		b.WriteString(text)
 	}
 	return b.String(), nil
+}
+
+// quoted makes a text fit to stand in a URL after what is before it: it stays one segment of the path, or one value of the
+// query.
+func quoted(before, text string) (string, error) {
+	if strings.Contains(before, "?") {
+		return url.QueryEscape(text), nil
+	}
+	if text == "." || text == ".." {
+		return "", fmt.Errorf("%q cannot stand in the path of a URL", text)
+	}
+	return url.PathEscape(text), nil
 }
 
 // write returns a value as it stands in a text.

@@ -1,6 +1,7 @@
 package golden
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -129,6 +130,17 @@ func describe(v any) string {
 		}
 	}
 	return "nothing"
+}
+
+// Decode reads JSON as expressions have it: whole numbers stay whole.
+func Decode(text []byte, into *any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	*into = plain(*into)
+	return nil
 }
 
 // plain brings numbers into the two types that CEL has for them, and maps and lists into those of JSON.
