@@ -37,7 +37,7 @@ steps:
   - id: site
     for_each: params.sites
     retry: {attempts: 5, wait: 100ms, limit: 200ms}
-    http: {url: "%[1]s/site/${each.value}", expect: response.body.ok}
+    http: {url: "%[1]s/site/${each.value}", expect: response.body.ok, keep: true}
 outputs: {count: {type: integer, value: size(steps.site.status)}}
 `
 

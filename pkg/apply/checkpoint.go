@@ -36,7 +36,7 @@ func (e *execution) load(ctx context.Context) (*engine, error) {
 			return nil, fmt.Errorf("read the steps of run %d: %w", e.run.ID, err)
 		}
 	}
-	if len(rows) > 0 {
+	if len(rows) > 0 || e.run.State.Final() {
 		return eng, nil
 	}
 	first, err := t.plant()

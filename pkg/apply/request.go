@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -52,17 +54,20 @@ func (e *execution) send(ctx context.Context, h *golden.HTTP, values golden.Valu
 	if err := e.Runs.alive(ctx, e.Pool, e.run); err != nil {
 		return answer, err
 	}
-	e.log(ctx, step, "%s %s", r.Method, r.URL)
+	// What expressions gave may be secret: the address is told as the platform wrote it.
+	e.log(ctx, step, "%s %s", r.Method, h.URL)
 	resp, err := e.client().Do(req)
 	if err != nil {
-		return answer, fault.New(fault.RequestFailed, "%s %s: %w", r.Method, r.URL, err)
+		return answer, fault.New(fault.RequestFailed, "%s %s: %w", r.Method, h.URL, withoutURL(err))
 	}
 	defer resp.Body.Close()
 	if answer, err = read(resp); err != nil {
-		return answer, fault.New(fault.RequestFailed, "%s %s: %w", r.Method, r.URL, err)
+		return answer, fault.New(fault.RequestFailed, "%s %s: %w", r.Method, h.URL, withoutURL(err))
 	}
 	e.log(ctx, step, "answer %d", answer.Status)
-	e.keepAnswer(ctx, step, act, answer)
+	if h.Keep {
+		e.keepAnswer(ctx, step, act, answer)
+	}
 	return answer, e.judge(h, values, r, answer, resp.Header.Get("Retry-After"))
 }
 
@@ -78,14 +83,23 @@ func (e *execution) judge(h *golden.HTTP, values golden.Values, r golden.Request
 	if later || answer.Status < 300 {
 		code = fault.RequestFailed // what is not yet as expected may become so
 	}
-	f := fault.New(code, "%s %s answered %d", r.Method, r.URL, answer.Status)
+	f := fault.New(code, "%s %s answered %d", r.Method, h.URL, answer.Status)
 	if h.Expect != "" {
-		f = fault.New(code, "%s %s answered %d, and `%s` is not true of it", r.Method, r.URL, answer.Status, h.Expect)
+		f = fault.New(code, "%s %s answered %d, and `%s` is not true of it", r.Method, h.URL, answer.Status, h.Expect)
 	}
 	if seconds, err := strconv.Atoi(after); err == nil && seconds > 0 {
 		f.After = min(time.Duration(seconds)*time.Second, time.Hour)
 	}
 	return f
+}
+
+// withoutURL returns what went wrong without the address that Go's client adds to it.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
 }
 
 // read reads an answer: JSON as what it says, anything else as text.

@@ -48,6 +48,9 @@ func (r *Runner) onEnd(ctx context.Context, tx pgx.Tx, job *queue.Job, cause err
 // answer does what follows from a run that failed for good or was cancelled, unless something newer takes care of itself:
 // what its steps did is undone first.
 func (r *Runner) answer(ctx context.Context, tx pgx.Tx, run Run, why *fault.Fault) error {
+	if run.State == Superseded {
+		return r.replaced(ctx, tx, run)
+	}
 	if run.State != Failed && run.State != Cancelled {
 		return nil
 	}
@@ -55,7 +58,7 @@ func (r *Runner) answer(ctx context.Context, tx pgx.Tx, run Run, why *fault.Faul
 	if err != nil || a.Generation > run.Generation {
 		return err
 	}
-	if err := r.scheduleUndo(ctx, tx, run); err != nil {
+	if err := scheduleUndo(ctx, tx, r.Queue, run, jobKey(run.Application)); err != nil {
 		return err
 	}
 	if run.State == Cancelled {
@@ -65,6 +68,16 @@ func (r *Runner) answer(ctx context.Context, tx pgx.Tx, run Run, why *fault.Faul
 		return err
 	}
 	return r.scheduleTogether(ctx, tx, run)
+}
+
+// replaced has what a run did undone whose successor follows no path: a rollback, or a removal. One that does goes through
+// the path itself.
+func (r *Runner) replaced(ctx context.Context, tx pgx.Tx, run Run) error {
+	list, err := r.Runs.Runs(ctx, tx, RunFilter{Application: run.Application}, 1)
+	if err != nil || len(list) == 0 || list[0].Paths != nil {
+		return err
+	}
+	return scheduleUndo(ctx, tx, r.Queue, run, jobKey(run.Application))
 }
 
 // recover answers a run that failed for good: the last good release is applied again, and the failed one is held back

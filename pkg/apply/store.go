@@ -155,6 +155,9 @@ func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id 
 			return 0, nil, err
 		}
 		run, err := s.end(ctx, tx, args.Run, Superseded, nil)
+		if err == nil && r.Paths == nil {
+			err = scheduleUndo(ctx, tx, q, run, jobKey(run.Application))
+		}
 		if err != nil {
 			return 0, nil, err
 		}

@@ -136,6 +136,7 @@ func (r *Reconciler) desire(ctx context.Context, job *queue.Job, repo gitwatch.R
 		var outcomes []status.Outcome
 		var replaced []int64
 		for i := range v.findings {
+			v.findings[i].turn = job.Token
 			o, err := r.decide(ctx, tx, v, &v.findings[i], *ref.Commit)
 			if err != nil {
 				return err
@@ -390,7 +391,7 @@ func (r *Reconciler) release(ctx context.Context, tx pgx.Tx, a planner.Applicati
 		run.Kind = apply.Remove
 	} else {
 		if group := f.release.Score.Lookup("metadata", "annotations", apply.AtomicAnnotation); group != nil {
-			run.Atomic = group.Value()
+			run.Atomic = together(group.Value(), f.turn)
 		}
 		if run.Paths, err = r.paths(ctx, tx, a.Environment); err != nil {
 			return err
@@ -405,6 +406,15 @@ func (r *Reconciler) release(ctx context.Context, tx pgx.Tx, a planner.Applicati
 		f.replaced = append(f.replaced, old.ID)
 	}
 	return nil
+}
+
+// together names the runs that one evaluation makes of applications that are declared atomic; one that is made alone has no
+// others.
+func together(group string, turn int64) string {
+	if turn == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s %d", group, turn)
 }
 
 // paths are the golden paths that deployments of an environment go through, nil for none.

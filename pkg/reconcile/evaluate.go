@@ -31,6 +31,8 @@ type finding struct {
 	base      planner.Base
 	release   *planner.Release
 	plan      *planner.Plan
+	// turn names the evaluation that it is part of, 0 for none: what is declared atomic is deployed together with that.
+	turn int64
 	// replaced are the runs that this one's has taken the place of.
 	replaced []int64
 }

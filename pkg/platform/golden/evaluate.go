@@ -182,6 +182,15 @@ func evaluate(outputs map[string]*Output, values Values) (map[string]any, error)
 // Question is what an approval asks people.
 func (a *Approval) Question(values Values) (string, error) { return a.text.join(values) }
 
+// Nothing are the outputs of a step that gave none.
+func (set Set) Nothing(s *Step) map[string]any {
+	out := map[string]any{}
+	for id, k := range set.gives(s) {
+		out[id] = k.zero()
+	}
+	return out
+}
+
 // Done returns what later steps see of a step: given are its outputs, those of each item if it has for_each, and none if it
 // was skipped.
 func (set Set) Done(s *Step, given ...map[string]any) (map[string]any, error) {

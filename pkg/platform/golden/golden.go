@@ -110,7 +110,9 @@ type HTTP struct {
 	Body any `yaml:"body"`
 	// Expect is a CEL expression over the response; the step fails if it is false. Default: status 200 to 299.
 	Expect string `yaml:"expect"`
-	At     fault.Place
+	// Keep keeps the answer's body as an artefact of the run, for everybody who may read to see. Default false.
+	Keep bool `yaml:"keep"`
+	At   fault.Place
 
 	url, headers, body *value
 	expect             *expression
