@@ -53,7 +53,7 @@ func (w *world) begin(s strike) (lift func() error, err error) {
 		if s.kind == "clock back" {
 			by = -by
 		}
-		return func() error { return w.database.StepClock(0) }, w.database.StepClock(by)
+		return func() error { return w.clock.Set(0) }, w.clock.Set(by)
 	default:
 		return w.disturb(s)
 	}

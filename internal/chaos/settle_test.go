@@ -73,7 +73,7 @@ func (w *world) release() {
 func (w *world) left(authors []*author) ([]string, error) {
 	ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
 	defer cancel()
-	c, err := pgx.Connect(ctx, w.database.URL(w.database.Address(0), w.database.Address(1)))
+	c, err := pgx.Connect(ctx, w.database.URL())
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (w *world) left(authors []*author) ([]string, error) {
 func (w *world) evidence(authors []*author, observed check.Observed) check.Evidence {
 	e := check.Evidence{
 		Gitea: w.gitea.URL, Token: w.gitea.Admin.Token, Bot: w.gitea.Bot.Login, Instance: instance,
-		Database: w.database.URL(w.database.Address(0), w.database.Address(1)),
+		Database: w.database.URL(),
 		InGit:    inGit, InFolder: inFolder, Folder: w.path("target"), Observed: observed, Clones: map[string]string{},
 	}
 	for _, a := range authors {

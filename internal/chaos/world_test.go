@@ -42,6 +42,7 @@ type world struct {
 	apps     []testenv.Repo
 	deploy   testenv.Repo
 	database *testenv.Pair
+	clock    *testenv.Clock // The database's.
 	// toDatabase are the ways of each server to each node, toGitea the one way of all to Gitea.
 	toDatabase [servers][2]*testenv.Wire
 	toGitea    *testenv.Wire
@@ -61,7 +62,9 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(w.tidy)
 	w.log, err = os.Create(w.path("log"))
 	w.must(err)
-	w.gitea, w.database = testenv.Gitea(t), testenv.NewPair(t)
+	w.gitea, w.clock = testenv.Gitea(t), testenv.NewClock(t)
+	// fsync=off: what a killed server had written is in the kernel's hands, and the kernel does not die here.
+	w.database = testenv.NewPair(t, testenv.ServerConfig{Env: w.clock.Env, Settings: []string{"fsync=off", "jit=off", "max_connections=200"}})
 	w.toGitea = testenv.NewWire(t, strings.TrimPrefix(w.gitea.URL, "http://"))
 	org := w.gitea.NewOrg(t)
 	w.deploy = w.gitea.NewRepo(t, org, true)

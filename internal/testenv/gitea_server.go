@@ -39,8 +39,8 @@ const (
 	giteaCall = time.Minute
 	// giteaPattern names the working directories, so that those of killed runs are found again.
 	giteaPattern = "reconciler-testgitea-*"
-	// giteaLogTail is how much of the log is shown when the server does not start, in bytes.
-	giteaLogTail = 4 << 10
+	// logTailSize is how much of a log is shown when a server does not start, in bytes.
+	logTailSize = 4 << 10
 	// giteaMissing is what to do when the binary or its files are not there.
 	giteaMissing = "run `make setup`, which builds Gitea for tests"
 )
@@ -52,11 +52,10 @@ var giteaServer struct {
 	gitea *GiteaServer
 	count atomic.Int64
 
-	dir    string
-	lock   *os.File
-	cmd    *exec.Cmd
-	ended  chan struct{}
-	client *http.Client
+	dir     string
+	lock    *os.File
+	process *Process
+	client  *http.Client
 }
 
 // Gitea returns the real Gitea server of this test binary, started by the first call and stopped by [Main]. Tests share
@@ -224,22 +223,9 @@ func launchGitea(binary, static, dir string, database *pgx.ConnConfig) (address 
 
 	cmd := giteaCommand(binary, dir, "web")
 	cmd.Stdout, cmd.Stderr = log, log
-	started, ended := make(chan error, 1), make(chan struct{})
-	go func() {
-		// The kernel sends the parent-death signal when the thread that forked ends: it must stay as long as the child.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // It is killed in the end, or the log says why it ended.
-			close(ended)
-		}
-	}()
-	if err := <-started; err != nil {
-		return "", fmt.Errorf("start %s: %w", binary, err)
+	if giteaServer.process, err = StartProcess(cmd); err != nil {
+		return "", err
 	}
-	giteaServer.cmd, giteaServer.ended = cmd, ended
 	return address, nil
 }
 
@@ -255,17 +241,6 @@ func giteaDatabase(ctx context.Context) (*pgx.ConnConfig, error) {
 	config := server.admin.Config().ConnConfig.Copy()
 	config.Database = name
 	return config, nil
-}
-
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("look for a free port: %w", err)
-	}
-	if err := listener.Close(); err != nil {
-		return "", fmt.Errorf("give the port free: %w", err)
-	}
-	return listener.Addr().String(), nil
 }
 
 func giteaCommand(binary, dir string, args ...string) *exec.Cmd {
@@ -319,7 +294,7 @@ func (g *GiteaServer) waitReady(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for Gitea: %w", ctx.Err())
-		case <-giteaServer.ended:
+		case <-giteaServer.process.Done():
 			return errors.New("Gitea ended while it started")
 		case <-tick.C:
 		}
@@ -331,7 +306,7 @@ func logTail(path string) []byte {
 	if err != nil {
 		return []byte(err.Error())
 	}
-	return bytes.TrimSpace(text[max(0, len(text)-giteaLogTail):])
+	return bytes.TrimSpace(text[max(0, len(text)-logTailSize):])
 }
 
 // stopGitea kills the server: nothing of it is needed any more, and a kind stop takes up to two seconds.
@@ -344,11 +319,8 @@ func stopGitea() error {
 		s.client.CloseIdleConnections()
 	}
 	var err error
-	if s.cmd != nil {
-		if err = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL); errors.Is(err, syscall.ESRCH) {
-			err = nil // It ended by itself.
-		}
-		<-s.ended
+	if s.process != nil {
+		err = s.process.endGroup(syscall.SIGKILL)
 	}
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())

@@ -13,7 +13,7 @@ import (
 // one is cut meanwhile, and after both kinds of restarts.
 func TestPairLosesNoAcknowledgedCommit(t *testing.T) {
 	t.Parallel()
-	p := testenv.NewPair(t)
+	p := testenv.NewPair(t, testenv.ServerConfig{})
 	proxies := []*testenv.Wire{testenv.NewWire(t, p.Address(0)), testenv.NewWire(t, p.Address(1))}
 	url := p.URL(proxies[0].Address, proxies[1].Address)
 	ask := func(sql string) (n int) {

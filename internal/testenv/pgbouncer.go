@@ -2,9 +2,12 @@ package testenv
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -13,37 +16,36 @@ import (
 // PgBouncer starts a pooler in transaction mode before the server and returns the URL that leads through it.
 func PgBouncer(t testing.TB, s *Server) string {
 	t.Helper()
-	dir, port := serverDirectory(t), freePort(t)
+	dir, address := serverDirectory(t), FreeAddress(t)
+	serverHost, serverPort, err := net.SplitHostPort(s.Address())
+	must(t, err)
+	host, port, err := net.SplitHostPort(address)
+	must(t, err)
 	users := filepath.Join(dir, "users")
 	settings := fmt.Sprintf(`[databases]
-* = host=127.0.0.1 port=%d
+* = host=%s port=%s
 [pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = %d
+listen_addr = %s
+listen_port = %s
 unix_socket_dir =
 auth_type = trust
 auth_file = %s
 pool_mode = transaction
 default_pool_size = 8
 max_client_conn = 200
-`, s.port, port, users)
+`, serverHost, serverPort, host, port, users)
 	config := filepath.Join(dir, "pgbouncer.ini")
 	for path, text := range map[string]string{users: `"reconciler" ""` + "\n", config: settings} {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(path, []byte(text), 0o644))
 	}
-	bouncer := &Server{t: t, dir: dir, port: port}
-	bouncer.start(bouncer.command(Tool(t, "usr/sbin/pgbouncer"), config))
+	bouncer, err := StartProcess(dress(exec.Command(Tool(t, "usr/sbin/pgbouncer"), config), dir, serverUser(t)))
+	must(t, err)
+	t.Cleanup(func() { must(t, bouncer.endGroup(syscall.SIGQUIT)) })
 	u, err := url.Parse(s.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Host = bouncer.Address()
+	must(t, err)
+	u.Host = address
 	client, err := pgx.ParseConfig(u.String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	client.DefaultQueryExecMode = pgx.QueryExecModeExec
 	Until(t, "PgBouncer to answer", func() bool {
 		conn, err := pgx.ConnectConfig(t.Context(), client)

@@ -2,35 +2,34 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"github.com/innominatus/reconciler/pkg/child"
 	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/innominatus/reconciler/pkg/child"
 	"github.com/innominatus/reconciler/pkg/postgres"
 )
 
-// Server is a PostgreSQL server of a test's own, which the test may kill, copy, starve and lie to. Its commits wait for the
-// disk. Everybody on this machine may use it while the test runs.
+// Server is a PostgreSQL server of a test's own, which the test may kill, copy, starve and lie to; it keeps its address and
+// its data. Its commits wait for the disk. Everybody on this machine may use it while the test runs. Its methods may be called
+// from any goroutine, by one at a time.
 type Server struct {
-	t      testing.TB
-	config ServerConfig
-	dir    string
-	bin    string
-	port   int
-	done   chan struct{} // Closed when the process that was started last has ended.
-	pid    int
+	config  ServerConfig
+	dir     string
+	bin     string
+	address string
+	account *syscall.Credential
+	process *Process // The one that was started last; nil before.
 }
 
 // ServerConfig says how a [Server] runs.
@@ -46,18 +45,27 @@ type ServerConfig struct {
 // NewServer starts a server with the current schema, which ends with the test.
 func NewServer(t testing.TB, config ServerConfig) *Server {
 	t.Helper()
-	bin, err := postgres.BinDir(t.Context(), os.Getenv("PGBIN"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{t: t, config: config, bin: bin, dir: serverDirectory(t), port: freePort(t)}
+	s := newServer(t, config)
 	if config.DiskMiB == 0 {
-		s.run(s.command(filepath.Join(bin, "initdb"), s.initdb()...))
+		must(t, s.run(t.Context(), filepath.Join(s.bin, "initdb"), s.initdb()...))
 	}
-	s.Start()
-	if _, _, err := postgres.Migrate(t.Context(), s.URL()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Start(t.Context()))
+	_, _, err := postgres.Migrate(t.Context(), s.URL())
+	must(t, err)
+	return s
+}
+
+// newServer makes a place for a server, which has no data yet and does not run.
+func newServer(t testing.TB, config ServerConfig) *Server {
+	t.Helper()
+	bin, err := postgres.BinDir(t.Context(), os.Getenv("PGBIN"))
+	must(t, err)
+	s := &Server{config: config, bin: bin, dir: serverDirectory(t), address: FreeAddress(t), account: serverUser(t)}
+	t.Cleanup(func() {
+		if s.process != nil {
+			must(t, s.process.endGroup(syscall.SIGQUIT))
+		}
+	})
 	return s
 }
 
@@ -103,168 +111,127 @@ func serverUser(t testing.TB) *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-func freePort(t testing.TB) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+// URL returns where clients connect.
+func (s *Server) URL() string { return serverURL(s.address) }
+
+// serverURL is the URL of the database of servers at these addresses.
+func serverURL(addresses ...string) string {
+	return "postgres://reconciler@" + strings.Join(addresses, ",") + "/postgres"
 }
 
-// URL returns where clients connect.
-func (s *Server) URL() string { return fmt.Sprintf("postgres://reconciler@%s/postgres", s.Address()) }
-
 // Address returns the server's host and port.
-func (s *Server) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
+func (s *Server) Address() string { return s.address }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *Server) log() string { return filepath.Join(s.dir, "log") }
 
 func (s *Server) initdb() []string {
 	return []string{"-D", s.data(), "-U", "reconciler", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-instructions", "--no-sync"}
 }
 
 func (s *Server) arguments() []string {
-	args := []string{"-D", s.data(), "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="}
+	host, port, _ := net.SplitHostPort(s.address) // We made it.
+	args := []string{"-D", s.data(), "-p", port, "-c", "listen_addresses=" + host, "-c", "unix_socket_directories="}
 	for _, setting := range s.config.Settings {
 		args = append(args, "-c", setting)
 	}
 	return args
 }
 
-func (s *Server) command(program string, args ...string) *exec.Cmd {
-	cmd := exec.Command(program, args...)
-	cmd.Dir = s.dir
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}, s.config.Env...)
+// dress has a command run in a directory of [serverDirectory] as its owner, and see nothing of our environment.
+func dress(cmd *exec.Cmd, dir string, owner *syscall.Credential) *exec.Cmd {
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}
 	cmd.SysProcAttr = child.Attributes(syscall.SIGQUIT)
-	cmd.SysProcAttr.Credential = serverUser(s.t)
+	cmd.SysProcAttr.Credential = owner
 	return cmd
 }
 
-func (s *Server) run(cmd *exec.Cmd) {
-	s.t.Helper()
+// run runs a program as the server's user to its end.
+func (s *Server) run(ctx context.Context, program string, args ...string) error {
+	cmd := dress(exec.CommandContext(ctx, program, args...), s.dir, s.account)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		s.t.Fatalf("%s: %v\n%s", cmd, err, out)
+		return fmt.Errorf("%s: %w\n%s", cmd, err, out)
 	}
+	return nil
 }
 
 // Start starts the server and waits until it answers.
-func (s *Server) Start() {
-	s.t.Helper()
-	s.launch()
-	Until(s.t, "PostgreSQL to answer", func() bool {
+func (s *Server) Start(ctx context.Context) error {
+	if err := s.launch(); err != nil {
+		return err
+	}
+	err := poll(ctx, func(ctx context.Context) error {
 		select {
-		case <-s.done: // What was killed a moment ago may still have the directory.
-			s.launch()
+		case <-s.process.Done(): // What was killed a moment ago may still have the directory.
+			if err := s.launch(); err != nil {
+				return err
+			}
 		default:
 		}
-		return s.Exec("SELECT 1") == nil
-	}, func() string { return s.Address() + " does not" })
+		return s.Exec(ctx, "SELECT 1")
+	})
+	if err != nil {
+		return fmt.Errorf("wait for PostgreSQL at %s: %w\n%s", s.address, err, logTail(s.log()))
+	}
+	return nil
 }
 
-func (s *Server) launch() {
-	s.t.Helper()
-	cmd := s.command(filepath.Join(s.bin, "postgres"), s.arguments()...)
+func (s *Server) launch() error {
+	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), s.arguments()...)
 	if s.config.DiskMiB > 0 {
 		cmd = s.onOwnDisk()
 	}
-	s.start(cmd)
+	dress(cmd, s.dir, s.account)
+	cmd.Env = append(cmd.Env, s.config.Env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	p, err := StartProcess(cmd)
+	if err == nil {
+		s.process = p
+	}
+	return err
 }
 
-// start starts a process that ends with the test at the latest.
-func (s *Server) start(cmd *exec.Cmd) {
-	s.t.Helper()
-	s.done = make(chan struct{})
-	started := make(chan error, 1)
-	done := s.done
-	go func() {
-		// The parent-death signal comes when the thread that forked ends: so it is held.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // However it ends, it has.
-		}
-		close(done)
-	}()
-	if err := <-started; err != nil {
-		s.t.Fatalf("start %s: %v", cmd, err)
+// Stop ends the server with a signal and waits until it has ended: SIGINT in good order, SIGQUIT at once, SIGKILL with all
+// its processes, which would otherwise end what they are at, as a crash of the machine would.
+func (s *Server) Stop(signal syscall.Signal) error {
+	var others []int
+	if signal == syscall.SIGKILL {
+		others = childrenOf(s.process.ID())
 	}
-	s.pid = cmd.Process.Pid
-	pid := s.pid
-	s.t.Cleanup(func() {
-		select {
-		case <-done:
-			return
-		default:
+	errs := []error{s.process.Signal(signal)}
+	for _, pid := range others {
+		if err := syscall.Kill(pid, signal); !errors.Is(err, syscall.ESRCH) {
+			errs = append(errs, err)
 		}
-		_ = syscall.Kill(-pid, syscall.SIGQUIT) // To the group; it is gone if it fails.
-		select {
-		case <-done:
-		case <-time.After(patience):
-			s.t.Errorf("%s does not stop", cmd)
-		}
-	})
+	}
+	return errors.Join(append(errs, s.process.wait(patience))...)
 }
 
-// Stop ends the server with a signal: SIGINT in good order, SIGQUIT at once, SIGKILL as a crash of the machine would. It
-// waits until it has ended.
-func (s *Server) Stop(signal syscall.Signal) {
-	s.t.Helper()
-	if err := syscall.Kill(s.pid, signal); err != nil {
-		s.t.Fatal(err)
+// Restart stops the server with a signal as [Server.Stop] does and starts it again.
+func (s *Server) Restart(ctx context.Context, signal syscall.Signal) error {
+	if err := s.Stop(signal); err != nil {
+		return err
 	}
-	select {
-	case <-s.done:
-	case <-time.After(patience):
-		s.t.Fatal("PostgreSQL does not stop")
-	}
+	return s.Start(ctx)
 }
 
 // Exec executes one statement on a connection of its own.
-func (s *Server) Exec(sql string) error {
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+func (s *Server) Exec(ctx context.Context, sql string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, s.URL())
 	if err != nil {
 		return err
 	}
 	_, err = conn.Exec(ctx, sql)
-	if closeErr := conn.Close(ctx); err == nil {
-		err = closeErr
-	}
-	return err
-}
-
-// Standby makes a standby of the server and has commits wait until it has them. The server is stopped for the copy.
-func (s *Server) Standby() *Server {
-	s.t.Helper()
-	standby := &Server{t: s.t, config: s.config, bin: s.bin, dir: serverDirectory(s.t), port: freePort(s.t)}
-	s.Stop(syscall.SIGINT)
-	s.run(s.command("cp", "-a", s.data(), standby.data()))
-	s.Start()
-	standby.run(standby.command("touch", filepath.Join(standby.data(), "standby.signal")))
-	standby.config.Settings = append([]string{fmt.Sprintf("primary_conninfo=host=127.0.0.1 port=%d user=reconciler application_name=standby", s.port)}, s.config.Settings...)
-	standby.Start()
-	for _, sql := range []string{"ALTER SYSTEM SET synchronous_standby_names = 'standby'", "SELECT pg_reload_conf()"} {
-		if err := s.Exec(sql); err != nil {
-			s.t.Fatal(err)
-		}
-	}
-	Until(s.t, "the standby to be synchronous", func() bool {
-		return s.Exec("SELECT 1 / count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == nil
-	}, func() string { return "it is not" })
-	return standby
-}
-
-// Promote makes a standby the primary.
-func (s *Server) Promote() {
-	s.t.Helper()
-	if err := s.Exec("SELECT pg_promote()"); err != nil {
-		s.t.Fatal(err)
-	}
+	return errors.Join(err, conn.Close(ctx))
 }
 
 // onOwnDisk runs the server in namespaces where its data lie on a small disk in memory: any user may make such.
@@ -278,20 +245,16 @@ while :; do "$@" & child=$!; wait $child || :; sleep 0.1; done`
 	initdb := "'" + strings.Join(append([]string{filepath.Join(s.bin, "initdb")}, s.initdb()...), "' '") + "'"
 	args := []string{"--user", "--mount", "--map-current-user", "--keep-caps", "sh", "-ec", script, "sh",
 		strconv.Itoa(s.config.DiskMiB), s.data(), initdb, filepath.Join(s.bin, "postgres")}
-	return s.command("unshare", append(args, s.arguments()...)...)
+	return exec.Command("unshare", append(args, s.arguments()...)...)
 }
 
 // FillDisk writes to the server's own disk until it is full, and returns what frees it again.
-func (s *Server) FillDisk() (free func()) {
-	s.t.Helper()
-	path := fmt.Sprintf("/proc/%d/root%s/filler", s.pid, s.data())
+func (s *Server) FillDisk(ctx context.Context) (free func() error, err error) {
+	path := fmt.Sprintf("/proc/%d/root%s/filler", s.process.ID(), s.data())
 	// As the server's user: nobody else exists there.
-	out, err := s.command("dd", "if=/dev/zero", "of="+path, "bs=64k").CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "No space left") {
-		s.t.Fatalf("fill the disk: %v\n%s", err, out)
+	err = s.run(ctx, "dd", "if=/dev/zero", "of="+path, "bs=64k")
+	if err == nil || !strings.Contains(err.Error(), "No space left") {
+		return nil, fmt.Errorf("the disk is not full: %w", err)
 	}
-	return func() {
-		s.t.Helper()
-		s.run(s.command("rm", path))
-	}
+	return func() error { return s.run(ctx, "rm", path) }, nil
 }

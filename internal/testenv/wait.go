@@ -1,6 +1,8 @@
 package testenv
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -23,6 +25,25 @@ func Until(t testing.TB, what string, ask func() bool, explain func() string) {
 		case <-tick.C:
 		case <-deadline.C:
 			t.Fatalf("waited for %s; %s", what, explain())
+		}
+	}
+}
+
+// poll asks until there is no error, for as long as a server may take to start, and returns the last error when that ends.
+func poll(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	tick := time.NewTicker(5 * glance)
+	defer tick.Stop()
+	for {
+		err := ask(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 	}
 }

@@ -51,7 +51,9 @@ func TestASteppedClockTakesNoJobFromALivingWorkerAndLeavesNoneWithADeadOne(t *te
 	}
 	until(t, "both run", func() bool { return running(long) && running(hung) })
 
-	clock.Set(step)
+	if err := clock.Set(step); err != nil {
+		t.Fatal(err)
+	}
 	until(t, "the server's clock to jump", func() bool {
 		var now time.Time
 		return tr.pool.QueryRow(t.Context(), "SELECT now()").Scan(&now) == nil && time.Until(now) > step/2
@@ -70,7 +72,9 @@ func TestASteppedClockTakesNoJobFromALivingWorkerAndLeavesNoneWithADeadOne(t *te
 			return nil
 		}))
 	}
-	clock.Set(0)
+	if err := clock.Set(0); err != nil {
+		t.Fatal(err)
+	}
 	stepped := time.Now()
 	receive(t, "the dead worker's job to be taken over", taken)
 	if took := time.Since(killed); took > lease+slack {

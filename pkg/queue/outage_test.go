@@ -148,8 +148,9 @@ func TestLosesNothingWhenPostgresIsRestarted(t *testing.T) {
 	tr := startTraffic(t, postgres.Config{URL: server.URL()}, quick())
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL} {
 		tr.flows()
-		server.Stop(signal)
-		server.Start()
+		if err := server.Restart(t.Context(), signal); err != nil {
+			t.Fatal(err)
+		}
 	}
 	tr.flows()
 	tr.settle()
@@ -157,17 +158,15 @@ func TestLosesNothingWhenPostgresIsRestarted(t *testing.T) {
 
 func TestLosesNothingWhenTheStandbyIsPromoted(t *testing.T) {
 	t.Parallel()
-	primary := testenv.NewServer(t, testenv.ServerConfig{})
-	standby := primary.Standby()
-	tr := startTraffic(t, postgres.Config{
-		URL: fmt.Sprintf("postgres://reconciler@%s,%s/postgres?target_session_attrs=read-write", primary.Address(), standby.Address()),
-	}, quick())
+	pair := testenv.NewPair(t, testenv.ServerConfig{})
+	tr := startTraffic(t, postgres.Config{URL: pair.URL()}, quick())
 	tr.flows()
-	primary.Stop(syscall.SIGKILL)
-	killed := time.Now()
-	standby.Promote()
+	began := time.Now()
+	if err := pair.Failover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	tr.flows()
-	t.Logf("jobs are done again %s after the primary was killed", time.Since(killed))
+	t.Logf("jobs are done again %s after the primary was killed", time.Since(began))
 	tr.settle()
 }
 
@@ -176,14 +175,19 @@ func TestLosesNothingWhenTheDiskOfPostgresIsFull(t *testing.T) {
 	server := testenv.NewServer(t, testenv.ServerConfig{DiskMiB: 192, Settings: []string{"max_wal_size=64MB", "min_wal_size=32MB"}})
 	tr := startTraffic(t, postgres.Config{URL: server.URL()}, quick())
 	tr.flows()
-	free := server.FillDisk()
+	free, err := server.FillDisk(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	failures := func() int {
 		tr.mu.Lock()
 		defer tr.mu.Unlock()
 		return tr.unknown
 	}
 	until(t, "commits fail", func() bool { return failures() > trafficKeys })
-	free()
+	if err := free(); err != nil {
+		t.Fatal(err)
+	}
 	tr.flows()
 	tr.settle()
 }
