@@ -68,10 +68,10 @@ func (w *world) repair(f func(context.Context) error) error {
 // disturb does something to connections: to Gitea's, those of one server to the database, or, in a third of the cases,
 // those of all servers.
 func (w *world) disturb(s strike) (lift func() error, err error) {
-	var ways []*testenv.Wire
+	var ways []*testenv.ToxicProxy
 	var what string
 	if _, err := fmt.Sscanf(s.kind, "gitea %s", &what); err == nil {
-		ways = []*testenv.Wire{w.toGitea}
+		ways = []*testenv.ToxicProxy{w.toGitea}
 	} else if _, err := fmt.Sscanf(s.kind, "database %s", &what); err != nil {
 		return nil, err
 	}

@@ -44,8 +44,8 @@ type world struct {
 	database *testenv.Pair
 	clock    *testenv.Clock // The database's.
 	// toDatabase are the ways of each server to each node, toGitea the one way of all to Gitea.
-	toDatabase [servers][2]*testenv.Wire
-	toGitea    *testenv.Wire
+	toDatabase [servers][2]*testenv.ToxicProxy
+	toGitea    *testenv.ToxicProxy
 	replicas   [servers]*replica
 	token      string
 	log        *os.File
@@ -65,7 +65,7 @@ func newWorld(t *testing.T) *world {
 	w.gitea, w.clock = testenv.Gitea(t), testenv.NewClock(t)
 	// fsync=off: what a killed server had written is in the kernel's hands, and the kernel does not die here.
 	w.database = testenv.NewPair(t, testenv.ServerConfig{Env: w.clock.Env, Settings: []string{"fsync=off", "jit=off", "max_connections=200"}})
-	w.toGitea = testenv.NewWire(t, strings.TrimPrefix(w.gitea.URL, "http://"))
+	w.toGitea = testenv.NewToxicProxy(t, strings.TrimPrefix(w.gitea.URL, "http://"))
 	org := w.gitea.NewOrg(t)
 	w.deploy = w.gitea.NewRepo(t, org, true)
 	for range repositories {
@@ -151,7 +151,7 @@ func (w *world) newReplica(i int) {
 	r := &replica{name: name, config: w.path(name, "reconciler.yaml"), log: w.path(name, "log"), address: freeAddress(w.T), disk: w.path(name, "data"), say: w.say}
 	w.must(os.MkdirAll(r.disk, 0o755))
 	for node := range w.toDatabase[i] {
-		w.toDatabase[i][node] = testenv.NewWire(w.T, w.database.Address(node))
+		w.toDatabase[i][node] = testenv.NewToxicProxy(w.T, w.database.Address(node))
 	}
 	w.write(name+"/database", w.database.URL(w.toDatabase[i][0].Address, w.toDatabase[i][1].Address))
 	var list strings.Builder

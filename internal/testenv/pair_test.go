@@ -14,7 +14,7 @@ import (
 func TestPairLosesNoAcknowledgedCommit(t *testing.T) {
 	t.Parallel()
 	p := testenv.NewPair(t, testenv.ServerConfig{})
-	proxies := []*testenv.Wire{testenv.NewWire(t, p.Address(0)), testenv.NewWire(t, p.Address(1))}
+	proxies := []*testenv.ToxicProxy{testenv.NewToxicProxy(t, p.Address(0)), testenv.NewToxicProxy(t, p.Address(1))}
 	url := p.URL(proxies[0].Address, proxies[1].Address)
 	ask := func(sql string) (n int) {
 		t.Helper()

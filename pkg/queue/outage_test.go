@@ -195,7 +195,7 @@ func TestLosesNothingWhenTheDiskOfPostgresIsFull(t *testing.T) {
 func TestLosesNothingWhenTheAnswerToACommitIsLost(t *testing.T) {
 	t.Parallel()
 	server := testenv.NewServer(t, testenv.ServerConfig{})
-	proxy := testenv.NewProxy(t, server.Address())
+	proxy := testenv.NewAnswerProxy(t, server.Address())
 	tr := startTraffic(t, postgres.Config{URL: fmt.Sprintf("postgres://reconciler@%s/postgres", proxy.Address())}, quick())
 	for range 20 {
 		tr.flows()

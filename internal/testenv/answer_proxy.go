@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// Proxy leads TCP connections to a server and may lose its answers.
-type Proxy struct {
+// AnswerProxy leads TCP connections to a server and may lose its answers, once on each connection that is open. A
+// [ToxicProxy] cannot: what it does to answers it does to all, those to new connections as well, until somebody ends it.
+type AnswerProxy struct {
 	listener net.Listener
 	target   string
 	all      sync.WaitGroup
@@ -23,14 +24,14 @@ type proxied struct {
 	once           sync.Once
 }
 
-// NewProxy starts a proxy to HOST:PORT that ends with the test.
-func NewProxy(t testing.TB, target string) *Proxy {
+// NewAnswerProxy starts a proxy to HOST:PORT that ends with the test.
+func NewAnswerProxy(t testing.TB, target string) *AnswerProxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{listener: listener, target: target, conns: map[*proxied]bool{}}
+	p := &AnswerProxy{listener: listener, target: target, conns: map[*proxied]bool{}}
 	p.all.Go(p.accept)
 	t.Cleanup(func() {
 		_ = listener.Close()
@@ -45,9 +46,9 @@ func NewProxy(t testing.TB, target string) *Proxy {
 }
 
 // Address returns the proxy's host and port.
-func (p *Proxy) Address() string { return p.listener.Addr().String() }
+func (p *AnswerProxy) Address() string { return p.listener.Addr().String() }
 
-func (p *Proxy) accept() {
+func (p *AnswerProxy) accept() {
 	for {
 		client, err := p.listener.Accept()
 		if err != nil {
@@ -99,7 +100,7 @@ func (c *proxied) close() {
 
 // LoseAnswers cuts each connection that is open when the server answers next: it has done what it was asked for, and who
 // asked does not know.
-func (p *Proxy) LoseAnswers() {
+func (p *AnswerProxy) LoseAnswers() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.conns {
