@@ -3,14 +3,10 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/innominatus/reconciler/internal/testenv"
@@ -23,7 +19,7 @@ description: open a window, ask, deploy, look at every site, close the window
 steps:
   - id: open
     http: {method: POST, url: "%[1]s/window", body: {application: "${application}", generation: "${generation}"}}
-    outputs: {number: {type: integer, value: response.body.number}}
+    outputs: {number: {type: integer, value: response.body.n}}
     compensate: {http: {method: DELETE, url: "%[1]s/window/${steps.open.number}"}}
   - {id: ask, needs: [open], approval: {from: [e2e, boss], text: "Deploy ${application}, ${plan.update} values change?"}}
   - {id: release, needs: [ask], uses: release}
@@ -37,67 +33,21 @@ steps:
   - id: site
     for_each: params.sites
     retry: {attempts: 5, wait: 100ms, limit: 200ms}
-    http: {url: "%[1]s/site/${each.value}", expect: response.body.ok, keep: true}
+    http: {url: "%[1]s/site/${each.value}", expect: response.status == 200, keep: true}
 outputs: {count: {type: integer, value: size(steps.site.status)}}
 `
-
-// office is what the golden paths of the story speak to.
-type office struct {
-	*httptest.Server
-	mu    sync.Mutex
-	asked []string
-	keys  map[string][]string
-	// hold, if set, is closed to let requests to a path go on; it tells when one has come.
-	gate    string
-	came    chan bool
-	through chan bool
-}
-
-func newOffice(t *testing.T) *office {
-	o := &office{keys: map[string][]string{}}
-	o.Server = httptest.NewServer(o)
-	t.Cleanup(o.Close)
-	return o
-}
-
-func (o *office) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	o.mu.Lock()
-	what := r.Method + " " + r.URL.RequestURI()
-	o.asked = append(o.asked, what)
-	o.keys[what] = append(o.keys[what], r.Header.Get("Idempotency-Key"))
-	n, gate := len(o.keys[what]), o.gate
-	if gate == what {
-		o.gate = ""
-	}
-	o.mu.Unlock()
-	if gate == what {
-		o.came <- true
-		<-o.through
-	}
-	rw.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(rw).Encode(map[string]any{"number": 7, "ok": !strings.HasSuffix(what, "/us") || n > 1})
-}
-
-// shut holds the next request of a kind until open is called.
-func (o *office) shut(what string) (came func(), open func()) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.gate, o.came, o.through = what, make(chan bool, 1), make(chan bool)
-	through, arrived := o.through, o.came
-	return func() { <-arrived }, func() { close(through) }
-}
-
-func (o *office) said() []string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.Clone(o.asked)
-}
 
 // The platform's path around a deployment: people are asked, a killed server goes on with it, it is paused and resumed, and
 // a rejected one is undone.
 func TestStoryOfAGoldenPath(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	o := testenv.NewOffice(t)
+	o.On(func(r *http.Request, n int) int {
+		if r.URL.Path == "/site/us" && n == 1 {
+			return http.StatusAccepted
+		}
+		return 0
+	})
 	w := newWorld(t, options{environment: directoryEnvironment + "path: careful\n", platform: map[string]string{
 		"paths/careful.yaml": fmt.Sprintf(carefulPath, o.URL), "paths/smoke.yaml": fmt.Sprintf(smokePath, o.URL),
 	}})
@@ -126,7 +76,7 @@ func TestStoryOfAGoldenPath(t *testing.T) {
 	}
 
 	t.Log("the server dies while a request is under way, and the request is sent again with its key")
-	came, open := o.shut("POST /window")
+	came, open := o.Hold("POST /window")
 	w.gitea.Commit(t, w.app, testenv.Change{Branch: "change", From: "main", Files: map[string]string{"score.yaml": shop("shop:1")}})
 	pull := w.gitea.OpenPull(t, w.app, "change", "main", "Change")
 	w.waitComment(pull.Number, "shop:1")
@@ -136,7 +86,7 @@ func TestStoryOfAGoldenPath(t *testing.T) {
 	open()
 	w.start()
 	id := asks(first)
-	if keys := o.keys["POST /window"]; len(keys) != 2 || keys[0] != keys[1] || keys[0] == "" {
+	if keys := o.Keys("POST /window"); len(keys) != 2 || keys[0] != keys[1] || keys[0] == "" {
 		t.Errorf("keys %v", keys)
 	}
 	w.until("the status to say so", func() (bool, string) {
@@ -147,7 +97,7 @@ func TestStoryOfAGoldenPath(t *testing.T) {
 	cli("0 of 1 approvals", "runs", "show", id)
 
 	t.Log("it is approved, paused while it looks, and resumed")
-	came, open = o.shut("GET /site/eu")
+	came, open = o.Hold("GET /site/eu")
 	cli("approved", "approve", id, "--reason", "looks good")
 	came()
 	cli("pauses", "runs", "pause", id)
@@ -163,7 +113,7 @@ func TestStoryOfAGoldenPath(t *testing.T) {
 	}
 	cli("shop/shop.deployment.apps.yaml", "runs", "artefact", id, "release/deliver", "files.txt")
 	cli("answer 200", "logs", "--follow", id)
-	if got := o.said(); got[len(got)-1] != "DELETE /window/7?seen=2" || len(o.keys["GET /site/us"]) != 2 {
+	if got := o.Asked(); got[len(got)-1] != "DELETE /window/2?seen=2" || len(o.Keys("GET /site/us")) != 2 {
 		t.Errorf("the office was asked %v", got)
 	}
 
@@ -180,7 +130,7 @@ func TestStoryOfAGoldenPath(t *testing.T) {
 		err := w.api(http.MethodGet, "/runs/"+id, nil, &r)
 		return err == nil && r.Steps[0].UndoneAt != nil, fmt.Sprint(err)
 	})
-	if got := o.said(); got[len(got)-1] != "DELETE /window/7" {
+	if got := o.Asked(); got[len(got)-1] != "DELETE /window/3" {
 		t.Errorf("the office was asked %v", got)
 	}
 

@@ -2,79 +2,23 @@ package apply
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/innominatus/reconciler/internal/testenv"
 	"github.com/innominatus/reconciler/pkg/apply/graph"
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/platform"
 	"github.com/innominatus/reconciler/pkg/queue"
 )
-
-// office is a server that golden paths ask. Its answers are JSON with the number of the request.
-type office struct {
-	*httptest.Server
-	mu sync.Mutex
-	// asked are "METHOD PATH" in their order, keys the idempotency keys of each.
-	asked []string
-	keys  map[string][]string
-	// answer, if set, decides an answer; 0 means 200.
-	answer       func(r *http.Request, n int) int
-	atOnce, most int
-}
-
-func newOffice(t testing.TB) *office {
-	o := &office{keys: map[string][]string{}}
-	o.Server = httptest.NewServer(o)
-	t.Cleanup(o.Close)
-	return o
-}
-
-func (o *office) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	o.mu.Lock()
-	what := r.Method + " " + r.URL.RequestURI()
-	o.asked = append(o.asked, what)
-	o.keys[what] = append(o.keys[what], r.Header.Get("Idempotency-Key"))
-	n, answer := len(o.keys[what]), o.answer
-	o.atOnce++
-	o.most = max(o.most, o.atOnce)
-	o.mu.Unlock()
-	status := http.StatusOK
-	if answer != nil {
-		if s := answer(r, n); s != 0 {
-			status = s
-		}
-	}
-	o.mu.Lock()
-	o.atOnce--
-	o.mu.Unlock()
-	rw.Header().Set("Content-Type", "application/json")
-	rw.WriteHeader(status)
-	_ = json.NewEncoder(rw).Encode(map[string]any{"n": n, "path": r.URL.Path})
-}
-
-func (o *office) said() []string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.Clone(o.asked)
-}
-
-func (o *office) on(answer func(r *http.Request, n int) int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.answer = answer
-}
 
 // along makes the run of a release follow golden paths; the first is the one of the environment.
 func (w *world) along(a planner.Application, r *planner.Release, texts ...string) Run {
@@ -110,7 +54,7 @@ func (w *world) states(run Run) (list []string) {
 
 func TestARunFollowsItsGoldenPath(t *testing.T) {
 	t.Parallel()
-	w, o := newWorld(t), newOffice(t)
+	w, o := newWorld(t), testenv.NewOffice(t)
 	run := w.along(w.app("shop"), w.build("shop", image("shop:1")), fmt.Sprintf(`
 main
 steps:
@@ -133,7 +77,7 @@ outputs: {seen: {type: array, value: steps.ask.path}}
 	if run = w.ended(run); run.State != Succeeded || run.Writes != 1 {
 		t.Fatalf("the run is %+v", run)
 	}
-	got := o.said()
+	got := o.Asked()
 	slices.Sort(got[1:3]) // side by side
 	want := []string{"POST /before/shop", "GET /site/eu?n=2", "GET /site/us?n=3", "GET /tell?sites=%2Fsite%2Feu-%2Fsite%2Fus&writes=1"}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -158,21 +102,21 @@ outputs: {seen: {type: array, value: steps.ask.path}}
 
 func TestARequestIsTriedAgainWithTheSameKeyAndGivenUpByItsAnswer(t *testing.T) {
 	t.Parallel()
-	w, o := newWorld(t), newOffice(t)
+	w, o := newWorld(t), testenv.NewOffice(t)
 	path := fmt.Sprintf(`
 main
 steps:
   - {id: ask, retry: {attempts: 3, wait: 10ms, limit: 20ms}, http: {url: "%s/ask", expect: response.status == 200}}
   - {id: release, needs: [ask], uses: release}
 `, o.URL)
-	o.on(func(_ *http.Request, n int) int { return map[int]int{1: 503, 2: 202}[n] })
+	o.On(func(_ *http.Request, n int) int { return map[int]int{1: 503, 2: 202}[n] })
 	a := w.app("shop")
 	run := w.along(a, w.build("shop", image("shop:1")), path)
 	w.work()
 	if run = w.ended(run); run.State != Succeeded {
 		t.Fatalf("the run is %+v", run)
 	}
-	keys := o.keys["GET /ask"]
+	keys := o.Keys("GET /ask")
 	if len(keys) != 3 || keys[0] == "" || keys[0] != keys[1] || keys[1] != keys[2] {
 		t.Errorf("keys %v", keys)
 	}
@@ -180,11 +124,11 @@ steps:
 	if f := steps[0].Failures; len(f) != 2 || f[0].Code != string(fault.RequestFailed) || f[1].Attempt != 2 {
 		t.Errorf("failures %+v", f)
 	}
-	o.on(func(*http.Request, int) int { return 404 })
+	o.On(func(*http.Request, int) int { return 404 })
 	if run = w.ended(w.along(a, w.build("shop", image("shop:2")), path)); run.State != Failed || run.Fault.Code != fault.RequestRefused {
 		t.Errorf("the run is %s: %v", run.State, run.Fault)
 	}
-	if got := len(o.keys["GET /ask"]); got != 4 || o.keys["GET /ask"][3] == keys[0] {
+	if got := len(o.Keys("GET /ask")); got != 4 || o.Keys("GET /ask")[3] == keys[0] {
 		t.Errorf("a refused request was sent %d times", got-3)
 	}
 	if diff := cmp.Diff([]string{"ask failed", "release cancelled"}, w.states(run)); diff != "" {
@@ -287,15 +231,8 @@ func TestAnApprovalEndsWithItsTime(t *testing.T) {
 
 func TestAPausedRunBeginsNothingUntilItIsResumed(t *testing.T) {
 	t.Parallel()
-	w, o := newWorld(t), newOffice(t)
-	began, goOn := make(chan bool), make(chan bool)
-	o.on(func(r *http.Request, _ int) int {
-		if r.URL.Path == "/one" {
-			began <- true
-			<-goOn
-		}
-		return 0
-	})
+	w, o := newWorld(t), testenv.NewOffice(t)
+	came, open := o.Hold("GET /one")
 	run := w.along(w.app("shop"), w.build("shop", image("shop:1")), fmt.Sprintf(`
 main
 steps:
@@ -304,11 +241,11 @@ steps:
   - {id: release, needs: [two], uses: release}
 `, o.URL))
 	w.work()
-	<-began
+	came()
 	if err := w.runner.Pause(t.Context(), run.ID, "ann"); err != nil {
 		t.Fatal(err)
 	}
-	goOn <- true
+	open()
 	w.until("it to be paused", func() bool { return w.run(run.ID).Waits == "paused by ann" })
 	if diff := cmp.Diff([]string{"one succeeded", "two waiting", "release waiting"}, w.states(run)); diff != "" {
 		t.Error(diff)
@@ -345,12 +282,12 @@ steps:
 
 func TestAFailedRunIsUndoneBackwardsBeforeTheRollback(t *testing.T) {
 	t.Parallel()
-	w, o := newWorld(t), newOffice(t)
+	w, o := newWorld(t), testenv.NewOffice(t)
 	a := w.app("shop")
 	w.work()
 	w.deployed(a, w.build("shop", image("shop:1")))
 	tries := 0
-	o.on(func(r *http.Request, _ int) int {
+	o.On(func(r *http.Request, _ int) int {
 		if r.Method == http.MethodDelete {
 			if got := fmt.Sprint(w.dumpTarget()); !strings.Contains(got, "shop:2") {
 				t.Errorf("%s after the rollback", r.URL.Path)
@@ -378,10 +315,10 @@ func TestAFailedRunIsUndoneBackwardsBeforeTheRollback(t *testing.T) {
 		"POST /first", "POST /each/a", "POST /each/b", "GET /last",
 		"DELETE /each/b", "DELETE /each/a", "DELETE /first/1", "DELETE /each/a",
 	}
-	if diff := cmp.Diff(want, o.said()); diff != "" {
+	if diff := cmp.Diff(want, o.Asked()); diff != "" {
 		t.Error(diff)
 	}
-	if do, undo := o.keys["POST /each/a"][0], o.keys["DELETE /each/a"]; do == undo[0] || undo[0] != undo[1] {
+	if do, undo := o.Keys("POST /each/a")[0], o.Keys("DELETE /each/a"); do == undo[0] || undo[0] != undo[1] {
 		t.Errorf("keys %s, %v", do, undo)
 	}
 	steps, _ := w.runner.Runs.Steps(t.Context(), w.pool, run.ID)
@@ -394,7 +331,7 @@ func TestAFailedRunIsUndoneBackwardsBeforeTheRollback(t *testing.T) {
 
 func TestACancelledRunIsUndoneUnlessSomethingNewerIsThere(t *testing.T) {
 	t.Parallel()
-	w, o := newWorld(t), newOffice(t)
+	w, o := newWorld(t), testenv.NewOffice(t)
 	a := w.app("shop")
 	path := fmt.Sprintf(`
 main
@@ -413,7 +350,7 @@ steps:
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.until("it to be undone", func() bool { return slices.Contains(o.said(), "DELETE /first") })
+	w.until("it to be undone", func() bool { return slices.Contains(o.Asked(), "DELETE /first") })
 	if got := w.run(run.ID).State; got != Cancelled {
 		t.Errorf("the run is %s", got)
 	}
@@ -422,15 +359,15 @@ steps:
 	if newer := w.ended(w.schedule(a, w.build("shop", image("shop:3")))); newer.State != Succeeded {
 		t.Errorf("the newer run is %s", newer.State)
 	}
-	if diff := cmp.Diff([]string{"POST /first", "DELETE /first", "POST /first"}, o.said()); diff != "" {
+	if diff := cmp.Diff([]string{"POST /first", "DELETE /first", "POST /first"}, o.Asked()); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestStepsRunSideBySideButNotMoreThanTheyMay(t *testing.T) {
 	t.Parallel()
-	w, o := newWorld(t), newOffice(t)
-	o.on(func(*http.Request, int) int { <-time.After(5 * time.Millisecond); return 0 })
+	w, o := newWorld(t), testenv.NewOffice(t)
+	o.On(func(*http.Request, int) int { <-time.After(5 * time.Millisecond); return 0 })
 	run := w.along(w.app("shop"), w.build("shop", image("shop:1")), fmt.Sprintf(`
 main
 steps:
@@ -441,15 +378,15 @@ steps:
 	if run = w.ended(run); run.State != Succeeded {
 		t.Fatalf("the run is %+v", run)
 	}
-	if o.most < 2 || o.most > 3 || len(o.said()) != 12 {
-		t.Errorf("%d requests, %d at once", len(o.said()), o.most)
+	if o.Most() < 2 || o.Most() > 3 || len(o.Asked()) != 12 {
+		t.Errorf("%d requests, %d at once", len(o.Asked()), o.Most())
 	}
 }
 
 func TestAStepThatHangsFailsByItsTimeout(t *testing.T) {
 	t.Parallel()
-	w, o := newWorld(t), newOffice(t)
-	o.on(func(r *http.Request, _ int) int { <-r.Context().Done(); return 0 })
+	w, o := newWorld(t), testenv.NewOffice(t)
+	o.On(func(r *http.Request, _ int) int { <-r.Context().Done(); return 0 })
 	run := w.along(w.app("shop"), w.build("shop", image("shop:1")), fmt.Sprintf(`
 main
 steps:
@@ -465,7 +402,7 @@ steps:
 // A worker is gone between any two checkpoints; the next goes on, and each effect keeps its key.
 func TestARunThatIsBrokenOffAnywhereGoesOn(t *testing.T) {
 	t.Parallel()
-	w, o := newWorld(t), newOffice(t)
+	w, o := newWorld(t), testenv.NewOffice(t)
 	run := w.along(w.app("shop"), w.build("shop", image("shop:1")+database), fmt.Sprintf(undoable, o.URL))
 	job := queue.Job{}
 	token := int64(100)
@@ -512,8 +449,8 @@ func TestARunThatIsBrokenOffAnywhereGoesOn(t *testing.T) {
 			}
 		}
 	}
-	for what, keys := range o.keys {
-		if len(slices.Compact(keys)) != 1 {
+	for _, what := range o.Asked() {
+		if keys := o.Keys(what); len(slices.Compact(keys)) != 1 {
 			t.Errorf("%s has several keys: %v", what, keys)
 		}
 	}

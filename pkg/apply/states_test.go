@@ -41,7 +41,7 @@ func (w *world) cancel(run Run) {
 // each of them.
 func TestRunsAndStepsGoTheWaysThatAreDrawn(t *testing.T) {
 	t.Parallel()
-	w, o := newWorld(t), newOffice(t)
+	w, o := newWorld(t), testenv.NewOffice(t)
 	runs, steps := testenv.Transitions(t, w.pool, "runs"), testenv.Transitions(t, w.pool, "steps")
 	path := fmt.Sprintf(`
 main
@@ -77,7 +77,7 @@ steps:
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.on(func(_ *http.Request, n int) int { return map[int]int{1: 503}[n] })
+	o.On(func(_ *http.Request, n int) int { return map[int]int{1: 503}[n] })
 	w.work()
 	w.until("it to ask", func() bool { return w.run(taken.ID).Waits != "" })
 	if err := w.runner.Decide(t.Context(), taken.ID, Approval{Who: "ann", Approved: true}); err != nil {
@@ -89,10 +89,10 @@ steps:
 	w.cancel(asking(5))
 	asking(6) // superseded while it asks
 	came := make(chan bool, 1)
-	o.on(func(r *http.Request, _ int) int { came <- true; <-r.Context().Done(); return 0 })
+	o.On(func(r *http.Request, _ int) int { came <- true; <-r.Context().Done(); return 0 })
 	release(7)
 	<-came // superseded while its step is at work
-	o.on(func(*http.Request, int) int { return 400 })
+	o.On(func(*http.Request, int) int { return 400 })
 	w.ended(release(8))
 	w.ended(w.along(a, w.build("shop", image("shop:9")), "main\nsteps: [{id: release, uses: release}, {id: sum, when: 1 / plan.delete > 0, wait: 1s}]"))
 	if diff := cmp.Diff(pairs(Transitions()), runs()); diff != "" {
