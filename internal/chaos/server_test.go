@@ -14,6 +14,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/innominatus/reconciler/internal/testenv"
+	"github.com/innominatus/reconciler/pkg/child"
 )
 
 const (
@@ -35,7 +38,7 @@ type replica struct {
 	say  func(format string, args ...any)
 
 	mu       sync.Mutex
-	process  *os.Process
+	process  *testenv.Process
 	down     time.Duration
 	stopping bool
 	// ends counts how often the process ended, and of these by itself.
@@ -59,38 +62,22 @@ const diskSize = "192m"
 func (r *replica) furnish() (end func(), err error) {
 	cmd := exec.Command("unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
 		`mount -t tmpfs -o mode=755,size=`+diskSize+` tmpfs "$1" && echo ready && exec sleep infinity`, "sh", r.disk)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = child.Attributes(syscall.SIGKILL)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
-	done, err := start(cmd)
+	room, err := testenv.StartProcess(cmd)
 	if err != nil {
 		return nil, err
 	}
+	end = func() { _ = room.End(syscall.SIGKILL, stopLimit) }
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		_ = cmd.Process.Kill() // it may have ended
-		<-done
+		end()
 		return nil, fmt.Errorf("mount a small disk: %w", err)
 	}
-	r.room = cmd.Process.Pid
-	return func() { _ = cmd.Process.Kill(); <-done }, nil
-}
-
-// start starts a command on a thread that lives as long: the kernel sends the parent-death signal when the thread ends.
-func start(cmd *exec.Cmd) (done chan struct{}, err error) {
-	started, done := make(chan error, 1), make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // its state tells
-			close(done)
-		}
-	}()
-	return done, <-started
+	r.room = room.ID()
+	return end, nil
 }
 
 // run keeps the server running until stop.
@@ -122,21 +109,21 @@ func (r *replica) once() bool {
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	cmd.SysProcAttr = child.Attributes(syscall.SIGKILL)
 	r.mu.Lock()
 	if r.stopping {
 		r.mu.Unlock()
 		return false
 	}
-	done, err := start(cmd)
+	process, err := testenv.StartProcess(cmd)
 	if err != nil {
 		r.mu.Unlock()
 		r.say("%s: %v", r.name, err)
 		return false
 	}
-	r.process = cmd.Process
+	r.process = process
 	r.mu.Unlock()
-	<-done
+	<-process.Done()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.process = nil

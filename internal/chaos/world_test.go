@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -148,7 +147,7 @@ func (w *world) proxied(r testenv.Repo) string {
 func (w *world) newReplica(i int) {
 	w.Helper()
 	name := fmt.Sprintf("server-%d", i)
-	r := &replica{name: name, config: w.path(name, "reconciler.yaml"), log: w.path(name, "log"), address: freeAddress(w.T), disk: w.path(name, "data"), say: w.say}
+	r := &replica{name: name, config: w.path(name, "reconciler.yaml"), log: w.path(name, "log"), address: testenv.FreeAddress(w.T), disk: w.path(name, "data"), say: w.say}
 	w.must(os.MkdirAll(r.disk, 0o755))
 	for node := range w.toDatabase[i] {
 		w.toDatabase[i][node] = testenv.NewToxicProxy(w.T, w.database.Address(node))
@@ -248,13 +247,4 @@ func (w *world) ask(r *replica, method, path string, body []byte, out any) (refu
 		return false, nil
 	}
 	return false, json.Unmarshal(text, out)
-}
-
-func freeAddress(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

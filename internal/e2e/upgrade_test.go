@@ -6,66 +6,26 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/innominatus/reconciler/internal/testenv"
 	"github.com/innominatus/reconciler/pkg/queue"
 )
 
-// second is a server of another version beside the world's own.
-type second struct {
-	*world
-	cmd  *exec.Cmd
-	done chan error
-}
-
-// beside starts a binary with the world's configuration, database and key on another address, and waits until it is ready.
-func (w *world) beside(path string) *second {
+// beside starts a binary with the world's configuration, database and key on another address, waits until it is ready, and
+// returns where it is.
+func (w *world) beside(path string) (process *testenv.Process, base string) {
 	w.Helper()
 	text, err := os.ReadFile(w.path("reconciler.yaml"))
 	w.must(err)
-	address := freeAddress(w.T)
+	address := testenv.FreeAddress(w.T)
 	own := strings.TrimPrefix(w.base, "http://")
 	config := strings.Replace(strings.Replace(string(text), "data: data\n", "data: beside\nkeyFile: data/key\n", 1), own, address, 1)
 	w.write("beside.yaml", config)
-	log, err := os.OpenFile(w.path("beside.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	w.must(err)
-	defer log.Close()
-	s := &second{world: w, cmd: exec.Command(path, "serve", "--config", w.path("beside.yaml")), done: make(chan error, 1)}
-	s.cmd.Stderr, s.cmd.Stdout = log, log
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	w.must(s.cmd.Start())
-	go func() { s.done <- s.cmd.Wait() }()
-	w.Cleanup(func() { s.end(os.Kill) })
-	w.until("the other version to be ready", func() (bool, string) {
-		response, err := http.Get("http://" + address + "/readyz")
-		if err != nil {
-			text, _ := os.ReadFile(w.path("beside.log"))
-			return false, string(text)
-		}
-		defer response.Body.Close()
-		return response.StatusCode == http.StatusOK, response.Status
-	})
-	return s
-}
-
-// end ends it by a signal, once.
-func (s *second) end(signal os.Signal) {
-	if s.cmd == nil {
-		return
-	}
-	_ = s.cmd.Process.Signal(signal)
-	select {
-	case <-s.done:
-	case <-time.After(patience):
-		s.Error("the other version did not stop")
-	}
-	s.cmd = nil
+	base = "http://" + address
+	return w.serve(path, "beside", base), base
 }
 
 // An installation is upgraded while commits arrive: the previous version has written its data and has jobs in flight, both
@@ -103,7 +63,7 @@ func TestStoryOfARollingUpgrade(t *testing.T) {
 			all(commit())
 			t.Log("the new version migrates the database while the previous one has jobs in flight")
 			commit()
-			next := w.beside(binary(t))
+			next, base := w.beside(binary(t))
 			all(commit())
 			t.Log("both work side by side; the previous one leaves in the middle of it")
 			for range 3 {
@@ -112,7 +72,7 @@ func TestStoryOfARollingUpgrade(t *testing.T) {
 			last := commit()
 			w.stop(signal)
 			// The world's questions go to the new version from here on.
-			w.base = "http://" + strings.TrimPrefix(next.address(), "http://")
+			w.base = base
 			all(last)
 			last = commit()
 			all(last)
@@ -122,16 +82,7 @@ func TestStoryOfARollingUpgrade(t *testing.T) {
 			if len(dead) > 0 {
 				t.Errorf("jobs died: %+v", dead)
 			}
-			next.end(os.Interrupt)
+			w.must(next.End(os.Interrupt, patience))
 		})
 	}
-}
-
-// address is where it listens.
-func (s *second) address() string {
-	text, err := os.ReadFile(s.path("beside.yaml"))
-	s.must(err)
-	_, after, _ := strings.Cut(string(text), "listen: ")
-	address, _, _ := strings.Cut(after, "}")
-	return strings.TrimSpace(address)
 }

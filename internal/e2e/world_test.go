@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,6 +22,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/internal/testenv"
+	"github.com/innominatus/reconciler/pkg/child"
 	"github.com/innominatus/reconciler/pkg/server"
 )
 
@@ -45,8 +45,7 @@ type world struct {
 	dir         string
 	base        string
 	token       string
-	process     *exec.Cmd
-	done        chan error
+	process     *testenv.Process
 	// database is the URL of the server's database.
 	database string
 	// binary is the server's program.
@@ -92,7 +91,7 @@ func newWorld(t *testing.T, o options) *world {
 	w.must(err)
 	w.dir = dir
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	address := freeAddress(t)
+	address := testenv.FreeAddress(t)
 	w.base = "http://" + address
 	if o.environment == "" {
 		o.environment = defaultEnvironment
@@ -128,7 +127,7 @@ log: {format: json, level: info}
 %s`, instance, address, w.gitea.URL, w.gitea.Bot.Login, w.app.FullName(), w.app.URL, o.more))
 	w.start()
 	t.Cleanup(func() { w.stop(os.Interrupt) })
-	t.Cleanup(w.showLog)
+	t.Cleanup(w.showLogs)
 	out, err := w.reconciler("token", "create", "e2e", "--config", w.path("reconciler.yaml"))
 	w.must(err)
 	w.token = strings.TrimSpace(out)
@@ -177,23 +176,7 @@ func binary(t testing.TB) string {
 // start starts the server and waits until it is ready.
 func (w *world) start() {
 	w.Helper()
-	log, err := os.OpenFile(w.path("server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	w.must(err)
-	defer log.Close()
-	w.process = exec.Command(w.binary, "serve", "--config", w.path("reconciler.yaml"))
-	w.process.Stderr, w.process.Stdout = log, log
-	w.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	w.must(w.process.Start())
-	w.done = make(chan error, 1)
-	go func(p *exec.Cmd, done chan error) { done <- p.Wait() }(w.process, w.done)
-	w.until("the server to be ready", func() (bool, string) {
-		response, err := http.Get(w.base + "/readyz")
-		if err != nil {
-			return false, err.Error()
-		}
-		defer response.Body.Close()
-		return response.StatusCode == http.StatusOK, response.Status
-	})
+	w.process = w.serve(w.binary, "reconciler", w.base)
 }
 
 // stop ends the server by a signal and waits for it.
@@ -201,23 +184,46 @@ func (w *world) stop(signal os.Signal) {
 	if w.process == nil {
 		return
 	}
-	_ = w.process.Process.Signal(signal)
-	select {
-	case <-w.done:
-	case <-time.After(patience):
-		w.Error("the server did not stop")
+	if err := w.process.End(signal, patience); err != nil {
+		w.Error(err)
 	}
 	w.process = nil
 }
 
-// showLog prints the end of the server's log of a failed test.
-func (w *world) showLog() {
+// serve starts a binary with the configuration NAME.yaml and waits until it is ready at base. Its log is NAME.log.
+func (w *world) serve(binary, name, base string) *testenv.Process {
+	w.Helper()
+	log, err := os.OpenFile(w.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	w.must(err)
+	defer log.Close()
+	cmd := exec.Command(binary, "serve", "--config", w.path(name+".yaml"))
+	cmd.Stderr, cmd.Stdout = log, log
+	cmd.SysProcAttr = child.Attributes(syscall.SIGKILL)
+	process, err := testenv.StartProcess(cmd)
+	w.must(err)
+	w.Cleanup(func() { _ = process.End(os.Kill, patience) }) // It has ended unless the test broke off.
+	w.until(name+" to be ready", func() (bool, string) {
+		response, err := http.Get(base + "/readyz")
+		if err != nil {
+			return false, err.Error()
+		}
+		defer response.Body.Close()
+		return response.StatusCode == http.StatusOK, response.Status
+	})
+	return process
+}
+
+// showLogs prints the ends of the servers' logs of a failed test.
+func (w *world) showLogs() {
 	if !w.Failed() {
 		return
 	}
-	text, _ := os.ReadFile(w.path("server.log"))
-	lines := strings.Split(string(text), "\n")
-	w.Logf("the server's log ends with:\n%s", strings.Join(lines[max(0, len(lines)-40):], "\n"))
+	names, _ := filepath.Glob(w.path("*.log")) // Only a malformed pattern gives an error.
+	for _, name := range names {
+		text, _ := os.ReadFile(name)
+		lines := strings.Split(string(text), "\n")
+		w.Logf("%s ends with:\n%s", filepath.Base(name), strings.Join(lines[max(0, len(lines)-40):], "\n"))
+	}
 }
 
 // until asks until the answer is yes, and fails the test with the last answer when patience ends.
@@ -414,13 +420,4 @@ func (w *world) giteaGet(path string, out any) error {
 		return fmt.Errorf("%s: %s", path, response.Status)
 	}
 	return json.NewDecoder(response.Body).Decode(out)
-}
-
-func freeAddress(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
