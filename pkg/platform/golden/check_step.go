@@ -197,7 +197,11 @@ func (c *check) request(at []string, h *HTTP, known names) {
 func (c *check) approval(at []string, a *Approval, known names) {
 	under := func(keys ...string) []string { return append(slices.Clone(at), keys...) }
 	a.Count, a.Within = orDefault(a.Count, 1), orDefault(a.Within, DefaultWithin)
-	a.From = slices.Compact(slices.Sorted(slices.Values(a.From)))
+	for i, who := range a.From {
+		if slices.Contains(a.From[:i], who) {
+			c.bad(under("from"), "%s stands here twice", who)
+		}
+	}
 	if a.Count < 1 || len(a.From) > 0 && a.Count > len(a.From) {
 		c.bad(under("count"), "count is %d, and %d may approve", a.Count, len(a.From))
 	}

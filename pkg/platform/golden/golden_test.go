@@ -174,6 +174,7 @@ func TestTellsWhatIsWrongWithAGoldenPathAtItsPlace(t *testing.T) {
 		"unknown type":           {step("http: {url: http://a}\n    outputs: {x: {type: text, value: response.body}}"), `there is no type "text"`},
 		"output of wrong type":   {step("http: {url: http://a}\n    outputs: {x: {type: string, value: response.status}}"), "gives integer, want string"},
 		"approvers":              {step("approval: {from: [ann], count: 2}"), "count is 2, and 1 may approve"},
+		"approver twice":         {step("approval: {from: [ann, ann]}"), "ann stands here twice"},
 		"approval for ever":      {step("approval: {within: 1s}"), "within is 1s, want 1m to 720h"},
 		"release under when":     {step("uses: release\n    when: 'true'"), "the release takes no when"},
 		"default of a param":     {"a\nparams: {n: {type: integer, default: x}}\nsteps: [{id: one, wait: 1s}]", "the default of n: it is string, want integer"},
