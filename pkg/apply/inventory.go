@@ -51,7 +51,6 @@ ON CONFLICT (environment, key, application) DO NOTHING`
 FROM inventories i WHERE environment = $1 AND application <> $2 AND (key = ANY($3) OR key = ANY($4) AND unit = 'application') ORDER BY key, application`
 	sqlDropItems = `DELETE FROM inventories WHERE environment = $1 AND application = $2 AND NOT key = ANY($3) AND token <= $4`
 	// Runs that touch shared objects of an environment take turns.
-	sqlPatient    = `SELECT set_config('idle_in_transaction_session_timeout', $1::bigint::text, true)`
 	sqlLockShared = `SELECT pg_try_advisory_xact_lock(hashtextextended('shared objects ' || $1, 11))`
 )
 

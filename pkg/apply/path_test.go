@@ -356,12 +356,17 @@ steps:
 	}
 	run = w.along(a, w.build("shop", image("shop:2")), path)
 	w.until("it to ask", func() bool { return w.run(run.ID).Waits != "" })
-	if newer := w.ended(w.schedule(a, w.build("shop", image("shop:3")))); newer.State != Succeeded {
+	if newer := w.ended(w.along(a, w.build("shop", image("shop:3")), "main\nsteps: [{id: release, uses: release}]")); newer.State != Succeeded {
 		t.Errorf("the newer run is %s", newer.State)
 	}
 	if diff := cmp.Diff([]string{"POST /first", "DELETE /first", "POST /first"}, o.Asked()); diff != "" {
 		t.Error(diff)
 	}
+	// What replaces it without going through the path, as a rollback does, would leave it as it is.
+	run = w.along(a, w.build("shop", image("shop:4")), path)
+	w.until("it to ask", func() bool { return w.run(run.ID).Waits != "" })
+	w.schedule(a, w.build("shop", image("shop:5")))
+	w.until("it to be undone", func() bool { said := o.Asked(); return said[len(said)-1] == "DELETE /first" && len(said) == 5 })
 }
 
 func TestStepsRunSideBySideButNotMoreThanTheyMay(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -148,10 +149,6 @@ func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery,
 			if !ours {
 				return errSharedBusy
 			}
-			// The transaction is idle while the target is written, which may take as long as the step.
-			if _, err := tx.Exec(ctx, sqlPatient, releaseTimeout.Milliseconds()); err != nil {
-				return fmt.Errorf("lock shared objects: %w", err)
-			}
 			have, err := e.Runs.items(ctx, tx, e.run)
 			if err != nil {
 				return err
@@ -167,8 +164,16 @@ func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery,
 			some := slices.ContainsFunc(want, isShared) ||
 				slices.ContainsFunc(have, func(i item) bool { return i.Application != e.run.Application && isShared(i) })
 			d.Shared = &some
-			d.Alive = func(ctx context.Context) error { return e.Runs.alive(ctx, tx, e.run) }
-			if done, err = e.target().Deliver(ctx, *d); err != nil {
+			var line sync.Mutex
+			d.Alive = func(ctx context.Context) error {
+				line.Lock()
+				defer line.Unlock()
+				return e.Runs.alive(ctx, tx, e.run)
+			}
+			asleep := keepAwake(ctx, tx, &line)
+			done, err = e.target().Deliver(ctx, *d)
+			asleep()
+			if err != nil {
 				return err
 			}
 			return e.keep(ctx, tx, want, done)
@@ -184,6 +189,34 @@ func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery,
 		e.log(ctx, name, "%s", line)
 	}
 	return done, err
+}
+
+// awakePeriod is how often a transaction is used while its target is written: well below the limit at which the database ends
+// one whose process is gone.
+const awakePeriod = 5 * time.Second
+
+// keepAwake uses a transaction now and then, under a lock that its other users take, until the returned function is called.
+func keepAwake(ctx context.Context, tx pgx.Tx, line sync.Locker) (asleep func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() {
+		ticker := time.NewTicker(awakePeriod)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			line.Lock()
+			_, _ = tx.Exec(context.WithoutCancel(ctx), `SELECT 1`) // who writes next sees what is wrong
+			line.Unlock()
+		}
+	})
+	return func() {
+		cancel()
+		done.Wait()
+	}
 }
 
 func (e *execution) target() Target {
