@@ -7,8 +7,12 @@ cd "$(dirname "$0")/.."
 commit=3168b8508878b041bb1407630b41b57f1b6a3c08
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/reconciler
 if ! git cat-file -e "$commit^{commit}" 2>/dev/null; then
-  echo "previous: this checkout does not reach back to $commit: the upgrade is not tested (git fetch --unshallow)"
   rm -f bin/previous
+  if [ "$(git rev-parse --is-shallow-repository 2>/dev/null || echo true)" != true ]; then
+    echo "previous: the history has no commit $commit: name the last one of the previous version here"
+    exit 1
+  fi
+  echo "previous: this checkout does not reach back to $commit: the upgrade is not tested (git fetch --unshallow)"
   exit 0
 fi
 if [ ! -x "$cache/previous-$commit" ]; then

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -96,8 +95,7 @@ func (e *engine) start(ctx context.Context, n *node) error {
 			e.paused, e.run.PausedBy = true, &paused
 			return nil
 		}
-		var at time.Time
-		return fault.While("start step", tx.QueryRow(ctx, sqlStartStep, e.run.ID, n.Name).Scan(&n.row.Attempt, &at))
+		return fault.While("start step", tx.QueryRow(ctx, sqlStartStep, e.run.ID, n.Name).Scan(&n.row.Attempt))
 	})
 	if err != nil || e.paused {
 		return err
@@ -132,8 +130,8 @@ func (e *engine) grow(ctx context.Context, n *node, added []*node) error {
 func (e *engine) waits() string {
 	var list []string
 	for _, n := range e.tree.nodes {
-		if n.State == graph.Parked && n.row.Waits != "" {
-			list = append(list, n.Name+": "+n.row.Waits)
+		if n.State == graph.Parked && n.row.waits != "" {
+			list = append(list, n.Name+": "+n.row.waits)
 		}
 	}
 	slices.Sort(list)

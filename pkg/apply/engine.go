@@ -62,10 +62,7 @@ func (e *engine) drive(ctx context.Context, job *queue.Job) error {
 		case <-superseded:
 			// What is at work and can be broken off is; a delivery goes on to its end.
 			e.interrupt(queue.ErrSuperseded)
-			for len(e.busy) > 0 {
-				end := <-e.ends
-				delete(e.busy, end.Name)
-			}
+			e.await()
 			return queue.ErrSuperseded
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -221,6 +218,11 @@ func (e *engine) drain() {
 	for name := range e.busy {
 		e.busy[name](errDrained)
 	}
+	e.await()
+}
+
+// await waits until nothing is at work any more; how it ended is of no interest.
+func (e *engine) await() {
 	for len(e.busy) > 0 {
 		end := <-e.ends
 		delete(e.busy, end.Name)

@@ -94,7 +94,7 @@ func (e *engine) finish(ctx context.Context, end ended) error {
 	case end.err != nil:
 		err = e.failed(ctx, n, end.err)
 	case end.park != nil:
-		n.Until, n.row.Until, n.row.Waits = end.park.until, &end.park.until, end.park.why
+		n.Until, n.row.Until, n.row.waits = end.park.until, &end.park.until, end.park.why
 		n.row.AskedAt = end.park.asked
 		err = e.tree.graph.Set(n.Node, graph.Parked)
 	default:

@@ -41,9 +41,8 @@ type Step struct {
 	AskedAt *time.Time `json:"-"`
 	Item    []byte     `json:"-"`
 	Outputs []byte     `json:"-"`
-	// Waits is what a parked step waits for, if it is more than time.
-	Waits string `json:"-" db:"-"`
-
+	// waits is what a parked step waits for, if it is more than time.
+	waits   string
 	item    *golden.Item
 	outputs map[string]any
 }
@@ -69,7 +68,7 @@ undone_at, undo_fault, asked_at, item, outputs`
 ON CONFLICT (run, name) DO NOTHING`
 	// To look again whether people have answered is no further attempt.
 	sqlStartStep = `UPDATE steps SET state = 'running', attempt = attempt + CASE WHEN asked_at IS NULL THEN 1 ELSE 0 END, started_at = coalesce(started_at, now()), fault = NULL
-WHERE run = $1 AND name = $2 RETURNING attempt, now()`
+WHERE run = $1 AND name = $2 RETURNING attempt`
 	sqlSaveStep = `UPDATE steps SET state = $3, detail = $4, fault = $5, failures = $6, until = $7, outputs = $8, asked_at = $9,
   started_at = coalesce(started_at, CASE WHEN $3 NOT IN ('skipped', 'cancelled') THEN now() END),
   finished_at = CASE WHEN $3 IN ('succeeded', 'skipped', 'failed', 'cancelled') THEN now() END

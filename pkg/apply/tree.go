@@ -180,7 +180,6 @@ func (t *tree) means(n, parent *node) error {
 		return fmt.Errorf("path %s has no step %q", n.scope.path.Name, n.row.ID)
 	}
 	n.Group = n.step.Uses != "" || n.fans()
-	n.AtOnce = 0
 	if n.fans() {
 		n.AtOnce = n.step.Concurrency
 	}

@@ -9,15 +9,15 @@ import (
 )
 
 // latency measures one job at a time, from the commit of its enqueueing to its start, in a process that has nothing to do.
-func (m *measurement) latency() error {
+func (m *measurement) latency(ctx context.Context) error {
 	const samples = 300
 	for _, p := range peers {
-		_, pool, err := m.database(p)
+		_, pool, err := m.database(ctx, p)
 		if err != nil {
 			return err
 		}
 		started := make(chan time.Time, 1)
-		ctx, stop := context.WithCancel(m.ctx)
+		ctx, stop := context.WithCancel(ctx)
 		ended := make(chan error, 1)
 		go func() {
 			ended <- p.work(ctx, pool, 16, func(context.Context, int) { started <- time.Now() })
@@ -26,7 +26,7 @@ func (m *measurement) latency() error {
 		for range samples {
 			// At no fixed distance from the job before, so that no timer is in step.
 			<-time.After(5*time.Millisecond + rand.N(50*time.Millisecond))
-			if err := p.enqueue(m.ctx, pool, 1, 1); err != nil {
+			if err := p.enqueue(ctx, pool, 1, 1); err != nil {
 				stop()
 				return err
 			}
@@ -47,21 +47,21 @@ func (m *measurement) latency() error {
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // recovery measures how long the job of a worker that is killed takes to run again, with another worker there.
-func (m *measurement) recovery() error {
+func (m *measurement) recovery(ctx context.Context) error {
 	for _, p := range peers {
 		if p.recovers == 0 {
 			m.tell("kill -9 to running again", p.name, "an hour (its default; not measured)")
 			continue
 		}
-		if err := m.recoveryOf(p); err != nil {
+		if err := m.recoveryOf(ctx, p); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
 	return nil
 }
 
-func (m *measurement) recoveryOf(p peer) error {
-	url, pool, err := m.database(p)
+func (m *measurement) recoveryOf(ctx context.Context, p peer) error {
+	url, pool, err := m.database(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (m *measurement) recoveryOf(p peer) error {
 	}
 	defer first.kill()
 	first.goOn()
-	if err := p.enqueue(m.ctx, pool, 1, hangs); err != nil {
+	if err := p.enqueue(ctx, pool, 1, hangs); err != nil {
 		return err
 	}
 	if err := first.waitStart(time.Minute); err != nil {

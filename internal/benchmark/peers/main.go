@@ -54,7 +54,7 @@ func main() {
 	rounds := flag.Int("rounds", 3, "how often throughput is measured")
 	only := flag.String("only", "", "measure only what has this in its name: limit, throughput, latency, recovery")
 	flag.Parse()
-	if err := run(context.Background(), &measurement{jobs: *jobs, rounds: *rounds}, *only); err != nil {
+	if err := run(context.Background(), &measurement{binaries: os.Getenv("PGBIN"), jobs: *jobs, rounds: *rounds}, *only); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -69,22 +69,22 @@ func run(ctx context.Context, m *measurement, only string) error {
 	if err := os.Chmod(dir, 0o711); err != nil { // As root the server runs as another user.
 		return err
 	}
-	server, err := postgres.StartEmbedded(ctx, postgres.EmbeddedConfig{DataDir: dir, BinDir: os.Getenv("PGBIN")})
+	server, err := postgres.StartEmbedded(ctx, postgres.EmbeddedConfig{DataDir: dir, BinDir: m.binaries})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = server.Stop(context.WithoutCancel(ctx)) }() // The directory is removed.
 	t := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "WHAT\tWHO\tFIGURE")
-	m.ctx, m.server, m.table = ctx, server.URL(), t
+	m.server, m.table = server.URL(), t
 	for _, step := range []struct {
 		name string
-		do   func() error
+		do   func(ctx context.Context) error
 	}{{"limit", m.limit}, {"throughput", m.throughput}, {"latency", m.latency}, {"recovery", m.recovery}} {
 		if !strings.Contains(step.name, only) {
 			continue
 		}
-		if err := step.do(); err != nil {
+		if err := step.do(ctx); err != nil {
 			return err
 		}
 	}
@@ -93,7 +93,8 @@ func run(ctx context.Context, m *measurement, only string) error {
 
 // measurement is one run.
 type measurement struct {
-	ctx       context.Context
+	// binaries is the folder of PostgreSQL's programs, "" to have them looked for.
+	binaries  string
 	server    string
 	jobs      int
 	rounds    int
@@ -107,15 +108,15 @@ func (m *measurement) tell(what, who, format string, args ...any) {
 }
 
 // database makes an empty database for a peer and opens it.
-func (m *measurement) database(p peer) (where string, pool *pgxpool.Pool, err error) {
+func (m *measurement) database(ctx context.Context, p peer) (where string, pool *pgxpool.Pool, err error) {
 	m.databases++
 	name := fmt.Sprintf("bench%d", m.databases)
-	admin, err := pgx.Connect(m.ctx, m.server)
+	admin, err := pgx.Connect(ctx, m.server)
 	if err != nil {
 		return "", nil, err
 	}
-	_, err = admin.Exec(m.ctx, "CREATE DATABASE "+name)
-	if err := errors.Join(err, admin.Close(m.ctx)); err != nil {
+	_, err = admin.Exec(ctx, "CREATE DATABASE "+name)
+	if err := errors.Join(err, admin.Close(ctx)); err != nil {
 		return "", nil, err
 	}
 	address, err := url.Parse(m.server)
@@ -124,28 +125,28 @@ func (m *measurement) database(p peer) (where string, pool *pgxpool.Pool, err er
 	}
 	address.Path = "/" + name
 	where = address.String()
-	if err := p.prepare(m.ctx, where); err != nil {
+	if err := p.prepare(ctx, where); err != nil {
 		return "", nil, err
 	}
-	pool, err = pgxpool.New(m.ctx, where)
+	pool, err = pgxpool.New(ctx, where)
 	return where, pool, err
 }
 
 // limit asks pgbench what the server can do: rows updated one by one by 8 clients.
-func (m *measurement) limit() error {
-	bin, err := postgres.BinDir(m.ctx, os.Getenv("PGBIN"))
+func (m *measurement) limit(ctx context.Context) error {
+	bin, err := postgres.BinDir(ctx, m.binaries)
 	if err != nil {
 		return err
 	}
-	where, pool, err := m.database(peer{prepare: func(context.Context, string) error { return nil }})
+	where, pool, err := m.database(ctx, peer{prepare: func(context.Context, string) error { return nil }})
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	if _, err := pool.Exec(m.ctx, "CREATE TABLE counters AS SELECT n AS id, 0 AS n FROM generate_series(1, 100000) n; ALTER TABLE counters ADD PRIMARY KEY (id)"); err != nil {
+	if _, err := pool.Exec(ctx, "CREATE TABLE counters AS SELECT n AS id, 0 AS n FROM generate_series(1, 100000) n; ALTER TABLE counters ADD PRIMARY KEY (id)"); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(m.ctx, filepath.Join(bin, "pgbench"), "--no-vacuum", "--client=8", "--jobs=2", "--time=5", "--protocol=prepared", "--file=/dev/stdin", where)
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "pgbench"), "--no-vacuum", "--client=8", "--jobs=2", "--time=5", "--protocol=prepared", "--file=/dev/stdin", where)
 	cmd.Stdin = strings.NewReader("\\set id random(1, 100000)\nUPDATE counters SET n = n + 1 WHERE id = :id;\n")
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
@@ -176,7 +177,7 @@ func (l load) String() string {
 
 // throughput measures how fast jobs that wait are done, with keys for who has them: the median of some rounds. A round
 // measures all, so that what else the machine does hits all alike.
-func (m *measurement) throughput() error {
+func (m *measurement) throughput(ctx context.Context) error {
 	var loads []load
 	for _, keys := range []int{1000, 10, 1} {
 		for _, processes := range []int{1, 4} {
@@ -190,7 +191,7 @@ func (m *measurement) throughput() error {
 	figures := make([][]float64, len(loads))
 	for range m.rounds {
 		for i, l := range loads {
-			figure, err := m.throughputOf(l)
+			figure, err := m.throughputOf(ctx, l)
 			if err != nil {
 				return fmt.Errorf("%s: %w", l.peer.name, err)
 			}
@@ -204,8 +205,8 @@ func (m *measurement) throughput() error {
 	return nil
 }
 
-func (m *measurement) throughputOf(l load) (float64, error) {
-	where, pool, err := m.database(l.peer)
+func (m *measurement) throughputOf(ctx context.Context, l load) (float64, error) {
+	where, pool, err := m.database(ctx, l.peer)
 	if err != nil {
 		return 0, err
 	}
@@ -214,10 +215,10 @@ func (m *measurement) throughputOf(l load) (float64, error) {
 	if l.keys < 1000 {
 		jobs /= 10 // They take longer.
 	}
-	if err := l.peer.enqueue(m.ctx, pool, jobs, l.keys); err != nil {
+	if err := l.peer.enqueue(ctx, pool, jobs, l.keys); err != nil {
 		return 0, err
 	}
-	if _, err := pool.Exec(m.ctx, "VACUUM ANALYZE"); err != nil {
+	if _, err := pool.Exec(ctx, "VACUUM ANALYZE"); err != nil {
 		return 0, err
 	}
 	workers, err := startWorkers(l.peer, where, l.processes)
@@ -229,7 +230,7 @@ func (m *measurement) throughputOf(l load) (float64, error) {
 	workers.goOn()
 	for left := 1; left > 0; {
 		<-time.After(20 * time.Millisecond)
-		if err := pool.QueryRow(m.ctx, l.peer.left).Scan(&left); err != nil {
+		if err := pool.QueryRow(ctx, l.peer.left).Scan(&left); err != nil {
 			return 0, err
 		}
 		if time.Since(began) > 5*time.Minute {

@@ -55,9 +55,6 @@ func (g *Graph) Set(n *Node, to State) error {
 	return nil
 }
 
-// Node returns the step of a name, or nil.
-func (g *Graph) Node(name string) *Node { return g.byName[name] }
-
 // Len is the number of steps.
 func (g *Graph) Len() int { return len(g.nodes) }
 

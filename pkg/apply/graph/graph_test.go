@@ -15,8 +15,9 @@ func TestWalksAllPairsOfStates(t *testing.T) {
 		"running running": true, "running parked": true, "running succeeded": true, "running failed": true, "running cancelled": true,
 		"parked running": true, "parked cancelled": true,
 	}
-	for _, from := range States() {
-		for _, to := range States() {
+	states := []State{Waiting, Running, Parked, Succeeded, Skipped, Failed, Cancelled}
+	for _, from := range states {
+		for _, to := range states {
 			g, n := New(), &Node{Name: "a", State: from}
 			if err := g.Add(n); err != nil {
 				t.Fatal(err)
@@ -66,8 +67,8 @@ func TestStepsBeginWhenWhatTheyNeedHasPassed(t *testing.T) {
 		{func() { group.State = Running }, []string{"a", "g[0]", "g[1]"}},
 		{func() { a.State, a.Until = Parked, now.Add(time.Second) }, []string{"g[0]", "g[1]"}},
 		{func() { a.State = Succeeded }, []string{"c", "g[0]", "g[1]"}},
-		{func() { g.Node("g[0]").State = Running }, []string{"c", "g[1]"}},
-		{func() { g.Node("g[1]").State = Failed }, nil},
+		{func() { g.byName["g[0]"].State = Running }, []string{"c", "g[1]"}},
+		{func() { g.byName["g[1]"].State = Failed }, nil},
 	}
 	for i, s := range steps {
 		s.act()
@@ -190,11 +191,11 @@ func set(t *testing.T, g *Graph, n *Node, to State) {
 func check(t *testing.T, g *Graph, n *Node) {
 	t.Helper()
 	for _, need := range n.Needs {
-		if !g.Node(need).State.Passed() {
+		if !g.byName[need].State.Passed() {
 			t.Fatalf("%s began before %s had passed", n.Name, need)
 		}
 	}
-	p := g.Node(n.Parent)
+	p := g.byName[n.Parent]
 	if p == nil {
 		return
 	}

@@ -37,11 +37,6 @@ func Transitions() map[State][]State {
 	return out
 }
 
-// States returns all states.
-func States() []State {
-	return []State{Waiting, Running, Parked, Succeeded, Skipped, Failed, Cancelled}
-}
-
 // May says whether a step may go from one state to another.
 func (s State) May(to State) bool { return slices.Contains(transitions[s], to) }
 
