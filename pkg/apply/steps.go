@@ -191,9 +191,9 @@ func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery,
 	return done, err
 }
 
-// awakePeriod is how often a transaction is used while its target is written: well below the limit at which the database ends
-// one whose process is gone.
-const awakePeriod = 5 * time.Second
+// awakePeriod is how often a transaction is used while its target is written: well below the shortest lease, after which the
+// database ends one whose process is gone.
+const awakePeriod = time.Second
 
 // keepAwake uses a transaction now and then, under a lock that its other users take, until the returned function is called.
 func keepAwake(ctx context.Context, tx pgx.Tx, line sync.Locker) (asleep func()) {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
 	"github.com/innominatus/reconciler/internal/testenv"
@@ -42,14 +43,15 @@ func workUntilKilled(url string) {
 		os.Exit(0)
 	}()
 	ctx := context.Background()
-	pool, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 4})
+	cfg := quick()
+	lease, err := time.ParseDuration(os.Getenv(leaseVariable))
+	if err == nil {
+		cfg = queue.Config{Lease: lease, Heartbeat: lease / 3}
+	}
+	pool, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 4, IdleInTransaction: lease})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
-	}
-	cfg := quick()
-	if lease, err := time.ParseDuration(os.Getenv(leaseVariable)); err == nil {
-		cfg = queue.Config{Lease: lease, Heartbeat: lease / 3}
 	}
 	cfg.Log = zerolog.New(os.Stderr).Level(zerolog.ErrorLevel)
 	q := queue.New(pool, cfg)
@@ -58,12 +60,26 @@ func workUntilKilled(url string) {
 	})
 	q.Handle("fifo", witness)
 	q.Handle("newest", witness)
+	begun := func(job *queue.Job) error {
+		return appendLine(filepath.Join(os.Getenv(witnessVariable), job.Key), fmt.Sprint(os.Getpid()))
+	}
 	q.Handle("hangs", work(func(ctx context.Context, job *queue.Job) error {
-		if err := appendLine(filepath.Join(os.Getenv(witnessVariable), job.Key), fmt.Sprint(os.Getpid())); err != nil || job.Attempt > 1 {
+		if err := begun(job); err != nil || job.Attempt > 1 {
 			return err
 		}
 		<-ctx.Done()
 		return ctx.Err()
+	}))
+	q.Handle("freezes", work(func(ctx context.Context, job *queue.Job) error {
+		if job.Attempt > 1 {
+			return begun(job)
+		}
+		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			if err := errors.Join(job.Hold(ctx, tx), begun(job)); err != nil {
+				return err
+			}
+			return syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		})
 	}))
 	if err := q.Run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
