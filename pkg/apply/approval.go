@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/pkg/fault"
-	"github.com/innominatus/reconciler/pkg/platform"
 	"github.com/innominatus/reconciler/pkg/platform/golden"
 	"github.com/innominatus/reconciler/pkg/postgres"
 )
@@ -112,7 +111,7 @@ func (r *Runner) Decide(ctx context.Context, id int64, said Approval) error {
 		if _, err := tx.Exec(ctx, sqlApprove, id, step, said.Who, said.Approved, strings.ReplaceAll(r.Redactor.Redact(said.Reason), "\x00", "")); err != nil {
 			return fmt.Errorf("note what %s said: %w", said.Who, err)
 		}
-		return r.wake(ctx, tx, run)
+		return r.Wake(ctx, tx, run.Application)
 	})
 }
 
@@ -138,11 +137,11 @@ func (r *Runner) asked(ctx context.Context, tx pgx.Tx, run Run, step string) (*g
 		}
 		return nil, "", f
 	}
-	set, faults := platform.LoadPaths(run.Paths.Texts)
-	if faults.Err() != nil {
-		return nil, "", faults.Err()
+	set, path, err := r.path(ctx, tx, run)
+	if err != nil {
+		return nil, "", err
 	}
-	a := approvalOf(set, set[run.Paths.Name], names[0])
+	a := approvalOf(set, path, names[0])
 	if a == nil {
 		return nil, "", fault.New(fault.ApprovalUnknown, "run %d has no approval %s", run.ID, names[0])
 	}
@@ -181,7 +180,7 @@ func (r *Runner) Pause(ctx context.Context, id int64, by string) error {
 		if _, err := tx.Exec(ctx, sqlPause, id, by); err != nil {
 			return fmt.Errorf("pause run %d: %w", id, err)
 		}
-		return r.wake(ctx, tx, run)
+		return r.Wake(ctx, tx, run.Application)
 	})
 }
 
@@ -191,7 +190,7 @@ func (r *Runner) Resume(ctx context.Context, id int64) error {
 		if _, err := tx.Exec(ctx, sqlResume, id); err != nil {
 			return fmt.Errorf("resume run %d: %w", id, err)
 		}
-		return r.wake(ctx, tx, run)
+		return r.Wake(ctx, tx, run.Application)
 	})
 }
 
@@ -216,8 +215,8 @@ func (r *Runner) change(ctx context.Context, id int64, f func(pgx.Tx, Run) error
 	})
 }
 
-// wake has a run that was put off looked at now.
-func (r *Runner) wake(ctx context.Context, tx pgx.Tx, run Run) error {
-	_, err := r.Queue.Hasten(ctx, tx, JobKind, jobKey(run.Application))
+// Wake has an application's run that was put off looked at now.
+func (r *Runner) Wake(ctx context.Context, tx pgx.Tx, application int64) error {
+	_, err := r.Queue.Hasten(ctx, tx, JobKind, jobKey(application))
 	return fault.While("wake the run", err)
 }

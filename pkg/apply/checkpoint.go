@@ -11,7 +11,6 @@ import (
 
 	"github.com/innominatus/reconciler/pkg/apply/graph"
 	"github.com/innominatus/reconciler/pkg/fault"
-	"github.com/innominatus/reconciler/pkg/platform"
 	"github.com/innominatus/reconciler/pkg/platform/golden"
 )
 
@@ -50,13 +49,9 @@ func (e *execution) followPath(ctx context.Context, t *tree) error {
 	if e.run.Paths == nil {
 		return nil
 	}
-	set, faults := platform.LoadPaths(e.run.Paths.Texts)
-	if faults.Err() != nil {
-		return faults.Err()
-	}
-	path := set[e.run.Paths.Name]
-	if path == nil {
-		return fmt.Errorf("run %d follows path %s, which it does not have", e.run.ID, e.run.Paths.Name)
+	set, path, err := e.path(ctx, e.Pool, e.run)
+	if err != nil {
+		return err
 	}
 	plan, err := e.Planner.Plan(ctx, e.Pool, e.run.Plan)
 	if err != nil {
@@ -84,20 +79,15 @@ func (e *engine) actor(s *golden.Step) func(context.Context, *node) (result, err
 	}
 }
 
-// start notes that a step is at work, unless the run is paused.
+// start notes that a step is at work, unless people want the run to wait.
 func (e *engine) start(ctx context.Context, n *node) error {
-	err := pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
-		paused, err := e.Runs.pausedBy(ctx, tx, e.run)
-		if err != nil {
+	err := pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) (err error) {
+		if e.paused, err = e.stopped(ctx, tx); err != nil || e.paused != "" {
 			return err
-		}
-		if paused != "" {
-			e.paused, e.run.PausedBy = true, &paused
-			return nil
 		}
 		return fault.While("start step", tx.QueryRow(ctx, sqlStartStep, e.run.ID, n.Name).Scan(&n.row.Attempt))
 	})
-	if err != nil || e.paused {
+	if err != nil || e.paused != "" {
 		return err
 	}
 	n.row.Fault = nil
@@ -173,14 +163,23 @@ func (e *execution) fenced(ctx context.Context, f func(tx pgx.Tx) error) error {
 	})
 }
 
-// pausedBy is the fence, and says who wants nothing new to begin, "" for nobody.
-func (s *Store) pausedBy(ctx context.Context, tx pgx.Tx, r Run) (who string, err error) {
-	if err := s.fence(ctx, tx, r); err != nil {
+// stopped is the fence, and says who wants nothing new to begin, "" for nobody. A hold that a person set stops a deployment
+// that has begun, too; rollbacks are what people do while they hold it.
+func (e *execution) stopped(ctx context.Context, tx pgx.Tx) (why string, err error) {
+	if err := e.Runs.fence(ctx, tx, e.run); err != nil {
 		return "", err
 	}
-	err = tx.QueryRow(ctx, sqlPausedBy, r.ID).Scan(&who)
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = nil
+	var by string
+	err = tx.QueryRow(ctx, sqlPausedBy, e.run.ID).Scan(&by)
+	if err == nil {
+		return "paused by " + by, nil
 	}
-	return who, fault.While("ask whether the run is paused", err)
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("ask whether the run is paused: %w", err)
+	}
+	a, err := e.Planner.Application(ctx, tx, e.run.Application)
+	if err == nil && a.Hold != nil && a.Hold.Digest == "" && e.run.Kind != Rollback {
+		why = fmt.Sprintf("held by %s: %s", a.Hold.By, a.Hold.Reason)
+	}
+	return why, err
 }

@@ -14,7 +14,7 @@ import (
 const (
 	// parallel is how many steps of one run are at work at once: each may hold a connection of the pool.
 	parallel = 6
-	// pausedFor is how long a paused run is put off; to resume it wakes it.
+	// pausedFor is how long a run is put off that people want to wait; to resume it wakes it.
 	pausedFor = time.Hour
 )
 
@@ -31,8 +31,8 @@ type engine struct {
 	tree *tree
 	busy map[string]context.CancelCauseFunc
 	ends chan ended
-	// paused is set when a person wants nothing new to begin.
-	paused bool
+	// paused says who wants nothing new to begin, "" for nobody.
+	paused string
 }
 
 // drive brings the run to its end, or as far as it gets now. Whatever it returns, no step is at work any more.
@@ -43,7 +43,7 @@ func (e *engine) drive(ctx context.Context, job *queue.Job) error {
 		if err := e.settle(ctx); err != nil {
 			return err
 		}
-		if e.run.Waits != "" && !e.paused && !e.asking() {
+		if e.run.Waits != "" && e.paused == "" && !e.asking() {
 			if err := e.tell(ctx, ""); err != nil {
 				return err
 			}
@@ -77,8 +77,8 @@ func (e *engine) rest(ctx context.Context) (done bool, err error) {
 	}
 	wake, parked := e.tree.graph.Wake()
 	wait, note := wake.Sub(e.now()), e.waits()
-	if e.paused {
-		wait, note, parked = pausedFor, "paused by "+*e.run.PausedBy, true
+	if e.paused != "" {
+		wait, note, parked = pausedFor, e.paused, true
 	}
 	if !parked {
 		return false, fmt.Errorf("run %d has nothing to do and has not ended", e.run.ID)
@@ -122,7 +122,7 @@ func (e *engine) settle(ctx context.Context) error {
 			}
 			continue
 		}
-		if e.paused {
+		if e.paused != "" {
 			return nil
 		}
 		free := parallel - len(e.busy)
@@ -192,7 +192,7 @@ func (e *engine) begin(ctx context.Context, n *node) error {
 			return err
 		}
 	}
-	if err := e.start(ctx, n); err != nil || e.paused {
+	if err := e.start(ctx, n); err != nil || e.paused != "" {
 		return err
 	}
 	work, cancel := context.WithCancelCause(ctx)

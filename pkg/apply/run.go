@@ -76,8 +76,8 @@ type Run struct {
 type Paths struct {
 	// Name is the one that the run follows.
 	Name string `json:"name"`
-	// Texts are those that it may use, by name.
-	Texts map[string]string `json:"texts"`
+	// Texts are that one and those that it uses, by name. They are read for those who follow them alone.
+	Texts map[string]string `json:"texts,omitempty"`
 }
 
 // LogLine is a line of a run's log.

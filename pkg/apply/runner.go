@@ -54,6 +54,7 @@ type Runner struct {
 	Log    zerolog.Logger
 
 	metrics metrics
+	paths   paths
 }
 
 const (

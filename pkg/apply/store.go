@@ -23,7 +23,8 @@ type Store struct {
 }
 
 const runColumns = `id, application, environment, name, repository, generation, kind, state, plan, commit, attempt, writes,
-fault, created_at, started_at, finished_at, waits, paused_by, paused_at, token, paths, atomic`
+fault, created_at, started_at, finished_at, waits, paused_by, paused_at, token, atomic,
+CASE WHEN paths IS NOT NULL THEN json_build_object('name', paths->'name') END AS paths`
 
 const (
 	sqlInsertRun = `INSERT INTO runs (application, environment, name, repository, generation, kind, state, plan, commit, paths, atomic)
@@ -32,6 +33,7 @@ VALUES ($1, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $10) RETURNING id`
 	sqlRuns = `SELECT ` + runColumns + ` FROM runs
 WHERE ($1 = '' OR environment = $1) AND ($2 = '' OR name = $2) AND ($3 = '' OR repository = $3) AND ($4 = '' OR commit = $4)
 AND ($5 = 0 OR application = $5) ORDER BY id DESC LIMIT $6`
+	sqlPaths = `SELECT paths->'texts' FROM runs WHERE id = $1`
 	sqlRunOf = `SELECT ` + runColumns + ` FROM runs WHERE application = $1 AND generation = $2`
 	// Takes the run for a lease. No row: a later lease has it, or it ended.
 	sqlBegin = `UPDATE runs SET token = $2, state = 'running', attempt = attempt + 1, started_at = coalesce(started_at, now()), fault = NULL

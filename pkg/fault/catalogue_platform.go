@@ -17,6 +17,7 @@ const (
 	PlatformMissing     Code = "ORC-3106"
 	EnvironmentInUse    Code = "ORC-3107"
 	PathExpression      Code = "ORC-3108"
+	ConfigNewer         Code = "ORC-3109"
 )
 
 var platform = map[Code]Entry{
@@ -84,6 +85,11 @@ var platform = map[Code]Entry{
 		Title: "An environment in which applications run is gone from the configuration", Class: Refused,
 		Why:    "Without its environment nobody could change an application or remove it. The version before stays in force.",
 		Remedy: "Bring the environment back, or first remove the applications that run there from their repositories.",
+	},
+	ConfigNewer: {
+		Title: "This version cannot read the configuration in force", Class: Retryable,
+		Why:    "Another version of the reconciler on the same database took it: a newer one that knows more, or an older one that allowed more.",
+		Remedy: "Finish the upgrade and use what is new afterwards, or correct the configuration. What could not be done is tried again.",
 	},
 	PlatformMissing: {
 		Title: "There is no platform configuration yet", Class: Retryable,

@@ -34,8 +34,14 @@ type Platform struct {
 	files Files
 }
 
-// PathTexts returns the texts of all golden paths by name: a run keeps those that it began with.
-func (p *Platform) PathTexts() map[string]string { return p.files.paths() }
+// PathTexts returns the texts of a golden path and of those that it uses, by name: a run keeps those that it began with.
+func (p *Platform) PathTexts(name string) map[string]string {
+	all, out := p.files.paths(), map[string]string{}
+	for _, used := range p.Paths.Reach(name) {
+		out[used] = all[used]
+	}
+	return out
+}
 
 // paths returns the texts of golden paths by name.
 func (files Files) paths() map[string]string {

@@ -2,6 +2,7 @@ package platform_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -286,6 +287,11 @@ func TestTheDocumentedGoldenPathsAreValid(t *testing.T) {
 	}
 	if len(p.Paths) != 2 || p.Environments["production"].Path != "careful" {
 		t.Errorf("paths %v", p.Paths)
+	}
+	for name, want := range map[string][]string{"careful": {"careful", "smoke"}, "smoke": {"smoke"}, "none": nil} {
+		if got := slices.Sorted(maps.Keys(p.PathTexts(name))); !slices.Equal(got, want) {
+			t.Errorf("%s is made of %v, want %v", name, got, want)
+		}
 	}
 }
 

@@ -73,7 +73,7 @@ func (s *Store) Current(ctx context.Context, db postgres.Querier) (*Platform, er
 	}
 	p, faults := Load(files)
 	if p == nil {
-		return nil, fmt.Errorf("stored platform configuration %d is not valid for this version: %w", id, faults)
+		return nil, fault.New(fault.ConfigNewer, "platform configuration %d: %s", id, faults.Err())
 	}
 	s.id, s.current = id, p
 	return p, nil

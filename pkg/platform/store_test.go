@@ -62,6 +62,20 @@ func TestAnInvalidVersionChangesNothingAndIsKept(t *testing.T) {
 	}
 }
 
+// What another version of the reconciler took may be unreadable to this one; it goes on when the upgrade is done.
+func TestAVersionThatThisOneCannotReadIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	pool, store := testenv.Pool(t), &platform.Store{}
+	offer(t, pool, store, platform.Files{"environments/a.yaml": target})
+	if _, err := pool.Exec(t.Context(), `UPDATE platform_revisions SET files = '{"environments/a.yaml": "future: 1"}'`); err != nil {
+		t.Fatal(err)
+	}
+	_, err := store.Current(t.Context(), pool)
+	if f, ok := fault.As(err); !ok || f.Code != fault.ConfigNewer || fault.ClassOf(err) != fault.Retryable {
+		t.Errorf("told %v", err)
+	}
+}
+
 func TestReplicasThatOfferAtOnceStoreOneVersion(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t)

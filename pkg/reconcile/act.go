@@ -48,10 +48,13 @@ func (r *Reconciler) evaluateAgain(ctx context.Context, tx pgx.Tx, a planner.App
 	return r.again(ctx, tx, repo)
 }
 
-// Hold stops automatic deployment of an application until Resume.
+// Hold stops automatic deployment of an application until Resume: none begins, and one that runs begins no further step.
 func (r *Reconciler) Hold(ctx context.Context, environment, name, reason, by string) error {
 	return r.act(ctx, environment, name, func(tx pgx.Tx, a planner.Application) error {
-		return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{Reason: reason, By: by})
+		if err := r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{Reason: reason, By: by}); err != nil {
+			return err
+		}
+		return r.Runner.Wake(ctx, tx, a.ID) // so that one that waits says who holds it
 	})
 }
 
@@ -59,6 +62,9 @@ func (r *Reconciler) Hold(ctx context.Context, environment, name, reason, by str
 func (r *Reconciler) Resume(ctx context.Context, environment, name string) error {
 	return r.act(ctx, environment, name, func(tx pgx.Tx, a planner.Application) error {
 		if err := r.Planner.LiftHold(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		if err := r.Runner.Wake(ctx, tx, a.ID); err != nil {
 			return err
 		}
 		return r.evaluateAgain(ctx, tx, a)

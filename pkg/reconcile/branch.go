@@ -427,7 +427,7 @@ func (r *Reconciler) paths(ctx context.Context, tx pgx.Tx, environment string) (
 	if err != nil || e.Path == "" {
 		return nil, err
 	}
-	return &apply.Paths{Name: e.Path, Texts: p.PathTexts()}, nil
+	return &apply.Paths{Name: e.Path, Texts: p.PathTexts(e.Path)}, nil
 }
 
 func outcome(v *view, f *finding) status.Outcome {

@@ -1,6 +1,7 @@
 package golden
 
 import (
+	"slices"
 	"time"
 
 	"github.com/innominatus/reconciler/pkg/fault"
@@ -170,6 +171,22 @@ var DefaultRetry = Retry{Attempts: 3, Wait: time.Second, Limit: time.Minute}
 
 // IsRelease says that the step brings the release into its target.
 func (s *Step) IsRelease() bool { return s.Uses == Release }
+
+// Reach returns the names of a path and of those that it uses, directly or not.
+func (set Set) Reach(name string) (list []string) {
+	todo := []string{name}
+	for len(todo) > 0 {
+		name, todo = todo[0], todo[1:]
+		if set[name] == nil || slices.Contains(list, name) {
+			continue
+		}
+		list = append(list, name)
+		for _, s := range set[name].Steps {
+			todo = append(todo, s.Uses)
+		}
+	}
+	return list
+}
 
 // Step returns the step of an id, or nil.
 func (p *Path) Step(id string) *Step {

@@ -1,0 +1,65 @@
+package apply
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/internal/testenv"
+	"github.com/innominatus/reconciler/pkg/planner"
+)
+
+// Who holds an application at night means the run, too, that somebody else approves meanwhile.
+func TestAHoldStopsARunThatWaitsAndNoRollback(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), testenv.NewOffice(t)
+	a := w.app("shop")
+	w.work()
+	w.deployed(a, w.build("shop", image("shop:1")))
+	run := w.along(a, w.build("shop", image("shop:2")), fmt.Sprintf(`
+main
+steps:
+  - {id: ask, approval: {}}
+  - {id: tell, needs: [ask], http: {url: "%s/tell"}}
+  - {id: release, needs: [tell], uses: release}
+`, o.URL))
+	w.until("it to ask", func() bool { return w.run(run.ID).Waits != "" })
+	hold := func(h planner.Hold) {
+		w.tx(func(tx pgx.Tx) error { return w.plans.SetHold(t.Context(), tx, a.ID, h) })
+	}
+	hold(planner.Hold{By: "eve", Reason: "stocktaking"})
+	if err := w.runner.Decide(t.Context(), run.ID, Approval{Who: "ann", Approved: true}); err != nil {
+		t.Fatal(err)
+	}
+	w.until("it to be held", func() bool { return w.run(run.ID).Waits == "held by eve: stocktaking" })
+	if got := o.Asked(); len(got) > 0 {
+		t.Errorf("while it was held it sent %v", got)
+	}
+	w.tx(func(tx pgx.Tx) error {
+		if err := w.plans.LiftHold(t.Context(), tx, a.ID); err != nil {
+			return err
+		}
+		return w.runner.Wake(t.Context(), tx, a.ID)
+	})
+	if ended := w.ended(run); ended.State != Succeeded {
+		t.Fatalf("the run is %+v", ended)
+	}
+	if diff := cmp.Diff([]string{"ask succeeded", "tell succeeded", "release succeeded"}, w.states(run)[:3]); diff != "" {
+		t.Error(diff)
+	}
+
+	hold(planner.Hold{By: "eve", Reason: "it does not sell"})
+	var back Run
+	w.tx(func(tx pgx.Tx) error {
+		b, err := w.runner.Back(t.Context(), tx, w.application(a.ID), 1)
+		if err == nil {
+			back, err = w.runner.Again(t.Context(), tx, w.application(a.ID), b)
+		}
+		return err
+	})
+	if ended := w.ended(back); ended.State != Succeeded {
+		t.Errorf("the rollback is %+v", ended)
+	}
+}
