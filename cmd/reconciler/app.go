@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -86,6 +88,7 @@ func newApp(ctx context.Context, cfg *config) (a *app, err error) {
 	for _, f := range cfg.Forges {
 		redactor.Add(f.Token.value, f.WebhookSecret.value)
 	}
+	redactor.Add(slices.Collect(maps.Values(cfg.secretValues()))...)
 	a = &app{cfg: cfg}
 	if a.log, err = telemetry.Logger(redactor.Writer(os.Stderr), cfg.Log.Format, cfg.Log.Level); err != nil {
 		return nil, err
@@ -189,6 +192,7 @@ func (a *app) wire(keys *secret.Keyring, redactor *secret.Redactor) {
 		Pool: a.pool, Queue: a.queue, Runs: runs, Planner: plans, Changed: r.RunChanged, Redactor: redactor, Tracer: tracer, Log: a.log,
 		Platform:  func(ctx context.Context) (*platform.Platform, error) { return versions.Current(ctx, a.pool) },
 		Images:    &registry.Client{},
+		Secrets:   cfg.secretValues(),
 		Directory: &directory.Target{Data: cfg.Data},
 		GitOps: forgeTarget{&gitops.Target{
 			Client: git, Dir: filepath.Join(cfg.Data, "deployments"), Data: cfg.Data,

@@ -33,6 +33,9 @@ type config struct {
 	Platform platformConfig `yaml:"platform"`
 	// Forges by name; repositories refer to them.
 	Forges map[string]forgeConfig `yaml:"forges"`
+	// Secrets by name, for requests of golden paths: what a platform writes as ${secrets.NAME}. Names are lower-case letters,
+	// digits and underscores.
+	Secrets map[string]secretConfig `yaml:"secrets"`
 	// Repositories that are watched. More can be added through the API.
 	Repositories []repositoryConfig `yaml:"repositories"`
 	// Queue sets how many jobs run at once.
@@ -214,6 +217,15 @@ func (c *config) defaults(base string) {
 	c.Platform.Poll = cmp.Or(c.Platform.Poll, 30*time.Second)
 	c.Log.Level = cmp.Or(c.Log.Level, "info")
 	c.Database.Binaries = cmp.Or(c.Database.Binaries, os.Getenv("PGBIN"))
+}
+
+// secretValues are the secrets of golden paths by name.
+func (c *config) secretValues() map[string]string {
+	out := map[string]string{}
+	for name, s := range c.Secrets {
+		out[name] = s.value
+	}
+	return out
 }
 
 // resolve reads the value from where it is.

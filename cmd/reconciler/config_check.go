@@ -109,6 +109,7 @@ func (c *config) check(k *configCheck) fault.List {
 		"a shorter one is lost whenever the database is slow for a moment, and a longer one delays what a dead process leaves behind")
 	between(k, keys{"history"}, c.History, 24*time.Hour, 87600*time.Hour, "24h to 87600h", "people look for what happened yesterday, and nobody for more than ten years")
 	c.checkForges(k)
+	c.checkSecrets(k)
 	c.checkPlatform(k)
 	environments := c.environments()
 	first := map[string]fault.Place{}
@@ -208,6 +209,21 @@ func (c *config) checkForges(k *configCheck) {
 			k.bad(path.below("webhookSecret"), "is of no use: a forge of the kind git sends no webhooks").Do("Remove it; polling finds what changes.")
 		}
 		c.Forges[name] = f
+	}
+}
+
+var secretName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+
+func (c *config) checkSecrets(k *configCheck) {
+	for name, s := range c.Secrets {
+		path := keys{"secrets", name}
+		if !secretName.MatchString(name) {
+			k.bad(path, "must begin with a lower-case letter and have at most 40 lower-case letters, digits and underscores")
+		}
+		if err := s.resolve(k.base); err != nil {
+			k.bad(path, "has no value: %w", err)
+		}
+		c.Secrets[name] = s
 	}
 }
 

@@ -11,6 +11,11 @@ import (
 // it.
 func hide(text document.Text, faults fault.List) {
 	secrets := []keys{{"database", "url"}}
+	if node := text.Node("secrets"); node != nil && node.Kind == yaml.MappingNode {
+		for i := 0; i < len(node.Content); i += 2 {
+			secrets = append(secrets, keys{"secrets", node.Content[i].Value})
+		}
+	}
 	if node := text.Node("forges"); node != nil && node.Kind == yaml.MappingNode {
 		for i := 0; i < len(node.Content); i += 2 {
 			forge := keys{"forges", node.Content[i].Value}

@@ -30,9 +30,11 @@ func (e *execution) load(ctx context.Context) (*engine, error) {
 		if row.State == graph.Parked && row.AskedAt != nil {
 			row.Until = nil // people may have answered: it looks at once
 		}
-		if _, err := t.add(row); err != nil {
+		n, err := t.add(row)
+		if err != nil {
 			return nil, fmt.Errorf("read the steps of run %d: %w", e.run.ID, err)
 		}
+		eng.hide(n)
 	}
 	if len(rows) > 0 || e.run.State.Final() {
 		return eng, nil

@@ -159,8 +159,9 @@ func (e *engine) close(ctx context.Context, n *node, state graph.State) error {
 	var err error
 	if state == graph.Succeeded {
 		if n.outputs, err = e.tree.gives(n); err != nil {
-			state, n.row.Fault = graph.Failed, fault.Of(err)[0]
+			state, n.row.Fault = graph.Failed, e.redacted(fault.Of(err)[0])
 		}
+		e.hide(n)
 	}
 	if err := e.tree.graph.Set(n.Node, state); err != nil {
 		return err

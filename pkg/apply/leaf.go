@@ -99,6 +99,7 @@ func (e *engine) finish(ctx context.Context, end ended) error {
 		err = e.tree.graph.Set(n.Node, graph.Parked)
 	default:
 		n.outputs, n.row.Fault, n.row.Until = end.result.outputs, nil, nil
+		e.hide(n)
 		err = e.tree.graph.Set(n.Node, graph.Succeeded)
 	}
 	if err != nil {
@@ -108,6 +109,17 @@ func (e *engine) finish(ctx context.Context, end ended) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkpointTimeout)
 	defer cancel()
 	return e.save(ctx, n)
+}
+
+// hide keeps the secrets that a step gave out of everything that people see.
+func (e *engine) hide(n *node) {
+	switch {
+	case n.step == nil:
+	case n.opens != nil:
+		e.Redactor.Add(golden.Hidden(n.opens.path.Outputs, n.outputs)...)
+	default:
+		e.Redactor.Add(golden.Hidden(n.step.Outputs, n.outputs)...)
+	}
 }
 
 // failed decides whether a step that failed is tried again.

@@ -35,7 +35,11 @@ func (e *engine) request(ctx context.Context, n *node) (result, error) {
 // and what undoes it are two effects.
 func (e *execution) send(ctx context.Context, h *golden.HTTP, values golden.Values, step, act string) (golden.Response, error) {
 	var answer golden.Response
-	r, err := h.Request(values)
+	secrets, err := e.secrets(h)
+	if err != nil {
+		return answer, err
+	}
+	r, err := h.Request(values.With("secrets.", secrets))
 	if err != nil {
 		return answer, err
 	}
@@ -69,6 +73,19 @@ func (e *execution) send(ctx context.Context, h *golden.HTTP, values golden.Valu
 		e.keepAnswer(ctx, step, act, answer)
 	}
 	return answer, e.judge(h, values, r, answer, resp.Header.Get("Retry-After"))
+}
+
+// secrets returns the secrets that a request carries.
+func (r *Runner) secrets(h *golden.HTTP) (map[string]any, error) {
+	out := map[string]any{}
+	for _, name := range h.Secrets() {
+		v, there := r.Secrets[name]
+		if !there {
+			return nil, fault.New(fault.SecretMissing, "there is no secret %q", name)
+		}
+		out[name] = v
+	}
+	return out, nil
 }
 
 // judge says whether an answer is as expected. One that asks to come back later is tried again, and so is one that says

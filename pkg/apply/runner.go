@@ -46,6 +46,8 @@ type Runner struct {
 	Redactor *secret.Redactor
 	// Images are asked before a rollback; nil asks nobody.
 	Images Images
+	// Secrets are what requests of golden paths may carry, by name. The redactor knows them.
+	Secrets map[string]string
 	// Client sends the requests of http steps; nil means the standard one, which follows no redirects here.
 	Client *http.Client
 	// Retry is how often steps of releases are tried; zero means 11 times, which takes about 5 minutes.

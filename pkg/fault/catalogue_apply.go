@@ -17,6 +17,7 @@ const (
 	ApprovalExpired  Code = "ORC-5216"
 	ApprovalUnknown  Code = "ORC-5217"
 	ApprovalNotYours Code = "ORC-5218"
+	SecretMissing    Code = "ORC-5219"
 
 	ProvisionerGone Code = "ORC-5221"
 	ImageGone       Code = "ORC-5222"
@@ -63,6 +64,11 @@ var applying = map[Code]Entry{
 		Title: "The answer to a step's request is not the expected one", Class: Permanent,
 		Why:    "The server answered, and said that it will not do it; to ask again would change nothing.",
 		Remedy: "Look at the answer in the run's artefacts, and correct the request in the golden path or what it asks.",
+	},
+	SecretMissing: {
+		Title: "A step's request needs a secret that the server does not have", Class: Retryable,
+		Why:    "Golden paths refer to secrets by name, and the configuration of the server that did the step has none of this name.",
+		Remedy: "Add it to `secrets` in the configuration of every server, and start them again.",
 	},
 	RequestFailed: {
 		Title: "A step's request got no good answer", Class: Retryable,

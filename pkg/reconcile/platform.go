@@ -12,8 +12,8 @@ import (
 	"github.com/innominatus/reconciler/pkg/platform"
 )
 
-// CheckPlatform refuses a platform configuration without an environment in which applications run: they would be there
-// with nobody to change or remove them.
+// CheckPlatform refuses a platform configuration that needs a secret which this server does not have, and one without an
+// environment in which applications run: they would be there with nobody to change or remove them.
 func (r *Reconciler) CheckPlatform(ctx context.Context, tx pgx.Tx, p *platform.Platform) (faults fault.List, err error) {
 	list, err := r.Planner.Applications(ctx, tx, planner.Filter{})
 	if err != nil {
@@ -33,6 +33,11 @@ func (r *Reconciler) CheckPlatform(ctx context.Context, tx pgx.Tx, p *platform.P
 		}
 		missing = a.Environment
 		faults = append(faults, fault.New(fault.EnvironmentInUse, "environment %s is not in the configuration any more, but %s and maybe others run there", missing, a.Name))
+	}
+	for _, name := range p.Paths.Secrets() {
+		if _, there := r.Runner.Secrets[name]; !there {
+			faults = append(faults, fault.New(fault.SecretMissing, "a golden path refers to secrets.%s, and the server's configuration has no such secret", name))
+		}
 	}
 	return faults, nil
 }

@@ -3,6 +3,7 @@ package golden
 import (
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,11 @@ func (c *check) step(at []string, s *Step, known names) {
 	case s.HTTP != nil:
 		c.request(under("http"), s.HTTP, known)
 		c.values(under("outputs"), s.Outputs, known.with(response))
+		for _, id := range slices.Sorted(maps.Keys(s.Outputs)) {
+			if s.HTTP.Keep && s.Outputs[id].Secret {
+				c.bad(under("http", "keep"), "keep leaves the whole answer for people to see, and output %s of it is secret", id)
+			}
+		}
 	case s.Approval != nil:
 		c.approval(under("approval"), s.Approval, known)
 	}
@@ -182,16 +188,53 @@ func (c *check) request(at []string, h *HTTP, known names) {
 		}
 		headers[key] = v
 	}
-	h.headers, err = known.template(headers)
+	h.headers, err = known.with(secrets(headers)).template(headers)
 	c.expression(under("headers"), err)
+	h.secrets = h.headers.secrets()
 	if h.Body != nil {
-		h.body, err = known.template(h.Body)
+		h.body, err = known.with(secrets(h.Body)).template(h.Body)
 		c.expression(under("body"), err)
+		h.secrets = append(h.secrets, h.body.secrets()...)
 	}
 	if h.Expect != "" {
 		h.expect, err = known.with(response).compile(h.Expect, kind{name: "boolean"})
 		c.expression(under("expect"), err)
 	}
+}
+
+var secretPattern = regexp.MustCompile(`\bsecrets\.([a-z][a-z0-9_]{0,39})\b`)
+
+// secrets are the names of secrets that texts may refer to: which ones there are, the server's configuration says.
+func secrets(v any) names {
+	out := names{}
+	for _, text := range texts(v) {
+		for _, found := range secretPattern.FindAllString(text, -1) {
+			out[found] = kind{name: "string"}
+		}
+	}
+	return out
+}
+
+// secrets are the names of the secrets that expressions refer to. It may be called on nil.
+func (v *value) secrets() (list []string) {
+	if v == nil {
+		return nil
+	}
+	for _, p := range v.parts {
+		if p.expression == nil {
+			continue
+		}
+		for _, found := range secretPattern.FindAllStringSubmatch(p.expression.source, -1) {
+			list = append(list, found[1])
+		}
+	}
+	for _, item := range v.list {
+		list = append(list, item.secrets()...)
+	}
+	for _, item := range v.keys {
+		list = append(list, item.secrets()...)
+	}
+	return list
 }
 
 func (c *check) approval(at []string, a *Approval, known names) {

@@ -105,19 +105,24 @@ type HTTP struct {
 	Method string `yaml:"method"`
 	// URL is where it goes (http or https). ${…} may stand after the host.
 	URL string `yaml:"url,required"`
-	// Headers of the request; ${…} may stand in the values.
+	// Headers of the request; ${…} may stand in the values, also ${secrets.NAME}, a secret of the server's configuration.
 	Headers map[string]string `yaml:"headers"`
-	// Body is sent as JSON; ${…} alone in a text keeps its type.
+	// Body is sent as JSON; ${…} alone in a text keeps its type. Secrets may stand in it as in headers.
 	Body any `yaml:"body"`
 	// Expect is a CEL expression over the response; the step fails if it is false. Default: status 200 to 299.
 	Expect string `yaml:"expect"`
-	// Keep keeps the answer's body as an artefact of the run, for everybody who may read to see. Default false.
+	// Keep keeps the answer's body as an artefact of the run, for everybody who may read to see; not for one with secret
+	// outputs. Default false.
 	Keep bool `yaml:"keep"`
 	At   fault.Place
 
 	url, headers, body *value
 	expect             *expression
+	secrets            []string
 }
+
+// Secrets are the names of the secrets that the request carries; the values that it is made with hold them as secrets.NAME.
+func (h *HTTP) Secrets() []string { return h.secrets }
 
 // Compensation is what undoes a step.
 type Compensation struct {
@@ -158,7 +163,9 @@ type Output struct {
 	Type string `yaml:"type,required"`
 	// Value is a CEL expression.
 	Value string `yaml:"value,required"`
-	At    fault.Place
+	// Secret keeps texts in the value out of everything that people see. Default false.
+	Secret bool `yaml:"secret"`
+	At     fault.Place
 
 	value *expression
 }
@@ -171,6 +178,49 @@ var DefaultRetry = Retry{Attempts: 3, Wait: time.Second, Limit: time.Minute}
 
 // IsRelease says that the step brings the release into its target.
 func (s *Step) IsRelease() bool { return s.Uses == Release }
+
+// Secrets are the names of all secrets that requests carry, sorted.
+func (set Set) Secrets() (list []string) {
+	for _, p := range set {
+		for _, s := range p.Steps {
+			if s.HTTP != nil {
+				list = append(list, s.HTTP.secrets...)
+			}
+			if s.Compensate != nil {
+				list = append(list, s.Compensate.HTTP.secrets...)
+			}
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// Hidden returns the texts in outputs that are declared secret.
+func Hidden(declared map[string]*Output, outputs map[string]any) (list []string) {
+	for id, o := range declared {
+		if o.Secret {
+			list = append(list, texts(outputs[id])...)
+		}
+	}
+	return list
+}
+
+// texts returns the texts in a plain value.
+func texts(v any) (list []string) {
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		for _, item := range v {
+			list = append(list, texts(item)...)
+		}
+	case map[string]any:
+		for _, item := range v {
+			list = append(list, texts(item)...)
+		}
+	}
+	return list
+}
 
 // Reach returns the names of a path and of those that it uses, directly or not.
 func (set Set) Reach(name string) (list []string) {

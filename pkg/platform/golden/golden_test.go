@@ -180,6 +180,9 @@ func TestTellsWhatIsWrongWithAGoldenPathAtItsPlace(t *testing.T) {
 		"default of a param":     {"a\nparams: {n: {type: integer, default: x}}\nsteps: [{id: one, wait: 1s}]", "the default of n: it is string, want integer"},
 		"unknown name in output": {"a\nsteps: [{id: one, wait: 1s}]\noutputs: {x: {type: string, value: steps.one.x}}", "there is no steps.one.x here"},
 		"compensates a path":     {step("uses: release\n    compensate: {http: {url: http://a}}"), "compensate is for steps with http"},
+		"secret in a URL":        {step("http: {url: 'http://a/${secrets.key}'}"), "there is no secrets.key here"},
+		"secret in a question":   {step("approval: {text: '${secrets.key}'}"), "there is no secrets.key here"},
+		"secret answer kept":     {step("http: {url: http://a, keep: true}\n    outputs: {x: {type: string, value: response.body, secret: true}}"), "output x of it is secret"},
 		"with for nothing":       {step("wait: 1s\n    with: {a: 1}"), "with is for steps with uses"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -189,6 +192,31 @@ func TestTellsWhatIsWrongWithAGoldenPathAtItsPlace(t *testing.T) {
 				t.Errorf("told %q, want one that has %q", told, c.want)
 			}
 		})
+	}
+}
+
+func TestSaysWhichSecretsARequestCarries(t *testing.T) {
+	t.Parallel()
+	set, told := load(t, `
+a
+steps:
+  - id: one
+    http:
+      url: http://a
+      headers: {Authorization: "Bearer ${secrets.chat}"}
+      body: {deep: [{key: "${secrets.store + '!'}"}], text: "not secrets.this", and: "$${secrets.that}"}
+    compensate: {http: {url: http://a, headers: {Key: "${secrets.undo}"}}}
+`)
+	if told != nil {
+		t.Fatal(told)
+	}
+	if diff := cmp.Diff([]string{"chat", "store", "undo"}, set.Secrets()); diff != "" {
+		t.Error(diff)
+	}
+	r, err := set["a"].Step("one").HTTP.Request(Values{"secrets.chat": "c", "secrets.store": "s"})
+	want := Request{Method: "GET", URL: "http://a", Headers: map[string]string{"Authorization": "Bearer c"}, Body: []byte(`{"and":"${secrets.that}","deep":[{"key":"s!"}],"text":"not secrets.this"}`)}
+	if diff := cmp.Diff(want, r); diff != "" || err != nil {
+		t.Error(diff, err)
 	}
 }
 
