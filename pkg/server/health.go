@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Check is the answer of one dependency.
@@ -46,7 +47,23 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(body) // the client is gone if it fails
 }
 
+// backlogAge is how long a backlog is told again: to count it reads all jobs that wait, and everybody may ask as often as
+// they like.
+const backlogAge = 5 * time.Second
+
+// backlogs is the backlog that was told last.
+type backlogs struct {
+	mu   sync.Mutex
+	at   time.Time
+	list []Backlog
+}
+
 func (s *Server) backlog(ctx context.Context) []Backlog {
+	s.backlogs.mu.Lock()
+	defer s.backlogs.mu.Unlock()
+	if time.Since(s.backlogs.at) < backlogAge {
+		return s.backlogs.list
+	}
 	bounded, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	kinds, err := s.Queue.Status(bounded)
@@ -54,10 +71,12 @@ func (s *Server) backlog(ctx context.Context) []Backlog {
 		_ = failure(ctx, err) // logs it; whether the database answers is another question
 		return nil
 	}
+	s.backlogs.at = time.Now()
 	out := make([]Backlog, len(kinds))
 	for i, k := range kinds {
 		out[i] = Backlog{Kind: k.Kind, Waiting: k.Ready + k.Blocked, Running: k.Running, OldestSeconds: k.OldestSeconds, Paused: k.Pause != nil}
 	}
+	s.backlogs.list = out
 	return out
 }
 

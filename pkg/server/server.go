@@ -50,6 +50,8 @@ type Server struct {
 	// Secure says that browsers reach us by https, so that cookies are sent only so.
 	Secure bool
 	Log    zerolog.Logger
+
+	backlogs backlogs
 }
 
 const (
