@@ -41,7 +41,11 @@ func newRunsShow() *cobra.Command {
 			rows = append(rows, []string{}, []string{"STEP", "ARTEFACT", "BYTES", "KIND"})
 		}
 		for _, a := range r.Artefacts {
-			rows = append(rows, []string{a.Step, a.Name, fmt.Sprint(a.Size), a.MediaType})
+			size := fmt.Sprint(a.Size)
+			if a.Cut {
+				size += ", cut"
+			}
+			rows = append(rows, []string{a.Step, a.Name, size, a.MediaType})
 		}
 		return writeTable(w, rows)
 	})

@@ -478,13 +478,51 @@ func TestALogEndsAtItsLimit(t *testing.T) {
 	if _, err := e.prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	line := strings.Repeat("x", logLimit/4)
-	for range 6 {
-		e.log(t.Context(), "deliver", "%s", line)
+	const lines = logLimit / lineLimit
+	for range lines + 3 {
+		e.log(t.Context(), "deliver", "%s", strings.Repeat("x", lineLimit-1))
 	}
 	e.log(t.Context(), "run", "no step's line")
+	got, err := w.runner.Runs.Logs(t.Context(), w.pool, run.ID, 0)
+	if err != nil || len(got) != lines+1 {
+		t.Fatalf("%d lines, %v", len(got), err)
+	}
+	if last := got[lines-1].Message; last != "the log ends here: it has reached its limit" || got[lines].Message != "no step's line" {
+		t.Errorf("the last lines are %.100q and %.100q", last, got[lines].Message)
+	}
+}
+
+// What is cut says so at its end, and no character is cut in two.
+func TestLinesAndArtefactsThatAreCutSayIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	run := w.schedule(w.app("shop"), w.build("shop", image("shop:1")))
+	begun, err := w.runner.begin(t.Context(), run.ID, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &execution{Runner: w.runner, run: begun}
+	if _, err := e.prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	e.log(t.Context(), "deliver", "x%s\x00", strings.Repeat("ä", lineLimit))
+	e.log(t.Context(), "deliver", "a\x00b")
 	lines, err := w.runner.Runs.Logs(t.Context(), w.pool, run.ID, 0)
-	if err != nil || len(lines) != 5 || !strings.Contains(lines[3].Message, "reached its limit") || lines[4].Message != "no step's line" {
-		t.Errorf("%d lines, %v", len(lines), err)
+	if err != nil || len(lines) != 2 || lines[1].Message != "ab" {
+		t.Fatalf("the log is %.100v, %v", lines, err)
+	}
+	want := "x" + strings.Repeat("ä", lineLimit/2-1) + " … cut here: the line has 16386 bytes, of which 8191 are kept"
+	if got := lines[0].Message; got != want {
+		t.Errorf("the line ends with %q", got[max(0, len(got)-100):])
+	}
+	e.leave(t.Context(), "deliver", "long", "text/plain", []byte(strings.Repeat("x", artefactLimit+1)))
+	e.leave(t.Context(), "deliver", "short", "text/plain", []byte(strings.Repeat("x", artefactLimit)))
+	list, err := w.runner.Runs.Artefacts(t.Context(), w.pool, run.ID)
+	if err != nil || len(list) != 2 || !list[0].Cut || list[1].Cut {
+		t.Errorf("artefacts %+v, %v", list, err)
+	}
+	_, content, err := w.runner.Runs.Artefact(t.Context(), w.pool, run.ID, "deliver", "long")
+	if err != nil || !strings.HasSuffix(string(content), "\n… cut here: it has 262145 bytes, of which 262144 are kept\n") {
+		t.Errorf("it ends with %q, %v", content[max(0, len(content)-100):], err)
 	}
 }

@@ -203,10 +203,3 @@ func (r *Runner) redacted(f *fault.Fault) *fault.Fault {
 	clean.Message, clean.Remedy, clean.Excerpt = r.Redactor.Redact(f.Message), r.Redactor.Redact(f.Remedy), r.Redactor.Redact(f.Excerpt)
 	return &clean
 }
-
-func (e *execution) log(ctx context.Context, step, format string, args ...any) {
-	line := e.Redactor.Redact(fmt.Sprintf(format, args...))
-	if _, err := e.Pool.Exec(ctx, sqlLog, e.run.ID, step, line, e.run.Token, logLimit); err != nil {
-		e.Log.Warn().Err(err).Int64("run", e.run.ID).Msg("line of run's log lost")
-	}
-}

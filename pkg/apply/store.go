@@ -59,7 +59,7 @@ WHERE id = $1 AND state IN ('queued', 'running') RETURNING ` + runColumns
 ORDER BY generation DESC LIMIT 1), false)`
 	sqlSucceeded = `SELECT generation FROM runs WHERE application = $1 AND state = 'succeeded' AND kind <> 'remove'`
 
-	sqlLogs = `SELECT id, step, at, message FROM run_logs WHERE run = $1 AND id > $2 ORDER BY id LIMIT 1000`
+	sqlLogs = `SELECT id, step, at, message FROM run_logs WHERE run = $1 AND id > $2 ORDER BY id LIMIT $3`
 )
 
 // RunFilter chooses runs; "" and 0 take any.
@@ -85,9 +85,12 @@ func (s *Store) Runs(ctx context.Context, db postgres.Querier, f RunFilter, limi
 	return list, fault.While("read runs", err)
 }
 
-// Logs returns up to 1,000 lines of a run's log after the line with an id.
+// LogPage is how many lines of a log are read at once.
+const LogPage = 1000
+
+// Logs returns up to [LogPage] lines of a run's log after the line with an id.
 func (s *Store) Logs(ctx context.Context, db postgres.Querier, run, after int64) ([]LogLine, error) {
-	list, err := postgres.Collect[LogLine](db.Query(ctx, sqlLogs, run, after))
+	list, err := postgres.Collect[LogLine](db.Query(ctx, sqlLogs, run, after, LogPage))
 	return list, fault.While("read log", err)
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/auth"
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/status"
@@ -159,7 +160,7 @@ func (s *Server) runPage(ctx context.Context, r *http.Request) (any, error) {
 		return nil, err
 	}
 	logs, err := s.Runs.Logs(ctx, s.Pool, id, 0)
-	return map[string]any{"Run": run, "Logs": logs}, err
+	return map[string]any{"Run": run, "Logs": logs, "More": len(logs) == apply.LogPage}, err
 }
 
 // destination is where a login leads: a path of ours and nothing else.

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -34,4 +35,31 @@ func TestARunIsFollowedUntilItEnds(t *testing.T) {
 		t.Errorf("the stream is\n%s", got)
 	}
 	w.holds(w.send(http.MethodGet, "/api/v1/runs/99/events", auth.Read, "").Body.String(), "event: problem", "ORC-5201")
+}
+
+// The page shows the beginning of a long log and says so; an artefact that was cut says it wherever it is listed.
+func TestWhatIsCutSaysSo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, sql := range []string{
+		`INSERT INTO runs (application, environment, name, repository, generation, kind, state, plan, commit) VALUES (1, 'production', 'shop', 'a/b', 1, 'deploy', 'running', 'p', 'c')`,
+		`INSERT INTO run_logs (run, step, message) SELECT 1, 'deliver', 'line ' || n || '.' FROM generate_series(1, 1001) n`,
+		`INSERT INTO artefacts (run, step, name, media_type, content) VALUES (1, 'deliver', 'files.txt', 'text/plain', repeat('x', 300000)::bytea)`,
+	} {
+		if _, err := w.Pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := auth.Tokens(t.Context(), w.Pool)
+	w.must(err)
+	session, err := auth.Login(t.Context(), w.Pool, list[0].ID)
+	w.must(err)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/runs/1", nil)
+	r.AddCookie(&http.Cookie{Name: "reconciler_session", Value: session})
+	page := w.do(r).Body.String()
+	w.holds(page, "line 1000.", "These are the first 1000 lines", "300000, cut")
+	if strings.Contains(page, "line 1001.") {
+		t.Error("the page has more than it says")
+	}
+	w.holds(w.send(http.MethodGet, "/api/v1/runs/1", auth.Read, "").Body.String(), `"cut":true`)
 }
