@@ -19,7 +19,7 @@ func TestReplacedWorkerWritesNothing(t *testing.T) {
 	a := w.app("shop")
 	run := w.schedule(a, w.build("shop", image("shop:1")+"resources: {db: {type: postgres}}\n"))
 	ctx, s := t.Context(), w.runner.Runs
-	old, err := w.runner.begin(ctx, run.ID, 10)
+	old, err := w.runner.begin(ctx, run.ID, 10, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,14 +29,14 @@ func TestReplacedWorkerWritesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := engine.tree.nodes["deliver"]
-	if _, err := w.runner.begin(ctx, run.ID, 11); err != nil {
+	if _, err := w.runner.begin(ctx, run.ID, 11, 1); err != nil {
 		t.Fatal(err)
 	}
 	engine.tree.nodes["retire"].State = graph.Running
 	tables := []string{"runs", "steps", "run_logs", "resources", "shared_states", "inventories", "applications", "artefacts"}
 	before := w.dump(tables...)
 	refused := map[string]func() error{
-		"begin":   func() error { _, err := w.runner.begin(ctx, run.ID, 10); return err },
+		"begin":   func() error { _, err := w.runner.begin(ctx, run.ID, 10, 1); return err },
 		"start":   func() error { return engine.start(ctx, first) },
 		"save":    func() error { return engine.save(ctx, first) },
 		"grow":    func() error { return engine.grow(ctx, first, []*node{first}) },
@@ -73,7 +73,7 @@ func TestEndedRunCannotBeginAgain(t *testing.T) {
 		_, err := w.runner.Runs.end(t.Context(), tx, run.ID, Cancelled, nil)
 		return err
 	})
-	if _, err := w.runner.begin(t.Context(), run.ID, 99); !errors.Is(err, queue.ErrLeaseLost) {
+	if _, err := w.runner.begin(t.Context(), run.ID, 99, 1); !errors.Is(err, queue.ErrLeaseLost) {
 		t.Errorf("begin answers %v", err)
 	}
 	w.tx(func(tx pgx.Tx) error {

@@ -253,7 +253,8 @@ steps:
 	if err := w.runner.Resume(t.Context(), run.ID); err != nil {
 		t.Fatal(err)
 	}
-	if ended := w.ended(run); ended.State != Succeeded || ended.PausedBy != nil {
+	// To be looked at again is no further attempt.
+	if ended := w.ended(run); ended.State != Succeeded || ended.PausedBy != nil || ended.Attempt != 1 {
 		t.Errorf("the run is %+v", ended)
 	}
 	for name, act := range map[string]func() error{
@@ -416,7 +417,7 @@ func TestARunThatIsBrokenOffAnywhereGoesOn(t *testing.T) {
 			t.Fatal("it does not end")
 		}
 		token++
-		begun, err := w.runner.begin(t.Context(), run.ID, token)
+		begun, err := w.runner.begin(t.Context(), run.ID, token, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -470,7 +471,7 @@ func TestALogEndsAtItsLimit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	run := w.schedule(w.app("shop"), w.build("shop", image("shop:1")))
-	begun, err := w.runner.begin(t.Context(), run.ID, 10)
+	begun, err := w.runner.begin(t.Context(), run.ID, 10, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -497,7 +498,7 @@ func TestLinesAndArtefactsThatAreCutSayIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	run := w.schedule(w.app("shop"), w.build("shop", image("shop:1")))
-	begun, err := w.runner.begin(t.Context(), run.ID, 10)
+	begun, err := w.runner.begin(t.Context(), run.ID, 10, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

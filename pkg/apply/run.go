@@ -44,22 +44,23 @@ func (s State) Final() bool { return len(transitions[s]) == 0 }
 
 // Run is one execution of a release.
 type Run struct {
-	ID          int64        `json:"id"`
-	Application int64        `json:"-"`
-	Environment string       `json:"environment"`
-	Name        string       `json:"application"`
-	Repository  string       `json:"repository"`
-	Generation  int64        `json:"generation"`
-	Kind        Kind         `json:"kind"`
-	State       State        `json:"state"`
-	Plan        string       `json:"plan"`
-	Commit      string       `json:"commit"`
-	Attempt     int          `json:"attempt"`
-	Writes      int          `json:"writes"`
-	Fault       *fault.Fault `json:"fault,omitempty"`
-	CreatedAt   time.Time    `json:"createdAt"`
-	StartedAt   *time.Time   `json:"startedAt,omitempty"`
-	FinishedAt  *time.Time   `json:"finishedAt,omitempty"`
+	ID          int64  `json:"id"`
+	Application int64  `json:"-"`
+	Environment string `json:"environment"`
+	Name        string `json:"application"`
+	Repository  string `json:"repository"`
+	Generation  int64  `json:"generation"`
+	Kind        Kind   `json:"kind"`
+	State       State  `json:"state"`
+	Plan        string `json:"plan"`
+	Commit      string `json:"commit"`
+	// Attempt is how often it was begun because the attempt before was broken off; to wait and go on is the same attempt.
+	Attempt    int          `json:"attempt"`
+	Writes     int          `json:"writes"`
+	Fault      *fault.Fault `json:"fault,omitempty"`
+	CreatedAt  time.Time    `json:"createdAt"`
+	StartedAt  *time.Time   `json:"startedAt,omitempty"`
+	FinishedAt *time.Time   `json:"finishedAt,omitempty"`
 	// Waits is what the run waits for that is more than its turn or time: an approval, or that it is resumed.
 	Waits string `json:"waits,omitempty"`
 	// PausedBy is who paused it.

@@ -30,7 +30,7 @@ VALUES ($1, 'production', 'shop', 'shop/app', $2, 'deploy', $3, 'p', 'c') RETURN
 				switch to {
 				case Queued: // a run is made in this state and never comes back to it
 				case Running:
-					_, _ = w.runner.Runs.begin(t.Context(), tx, id, 1)
+					_, _ = w.runner.Runs.begin(t.Context(), tx, id, 1, 1)
 				default:
 					_, err = w.runner.Runs.end(t.Context(), tx, id, to, nil)
 				}

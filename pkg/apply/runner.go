@@ -92,7 +92,7 @@ func (r *Runner) work(ctx context.Context, job *queue.Job) error {
 	if err := job.Bind(&args); err != nil {
 		return err
 	}
-	run, err := r.begin(ctx, args.Run, job.Token)
+	run, err := r.begin(ctx, args.Run, job.Token, job.Attempt)
 	if err != nil {
 		return err
 	}
@@ -109,10 +109,10 @@ func (r *Runner) work(ctx context.Context, job *queue.Job) error {
 	return err
 }
 
-// begin takes the run and tells that it runs.
-func (r *Runner) begin(ctx context.Context, id, token int64) (run Run, err error) {
+// begin takes the run for an attempt of its job and tells that it runs.
+func (r *Runner) begin(ctx context.Context, id, token int64, attempt int) (run Run, err error) {
 	err = pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
-		if run, err = r.Runs.begin(ctx, tx, id, token); err != nil {
+		if run, err = r.Runs.begin(ctx, tx, id, token, attempt); err != nil {
 			return err
 		}
 		return r.Changed(ctx, tx, run)

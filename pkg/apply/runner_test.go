@@ -235,7 +235,7 @@ func TestFailureWithANewerReleaseIsNotRolledBack(t *testing.T) {
 	w := newWorld(t)
 	a := w.app("shop")
 	run := w.schedule(a, w.build("shop", image("shop:1")))
-	w.tx(func(tx pgx.Tx) error { _, err := w.runner.Runs.begin(t.Context(), tx, run.ID, 1); return err })
+	w.tx(func(tx pgx.Tx) error { _, err := w.runner.Runs.begin(t.Context(), tx, run.ID, 1, 1); return err })
 	w.schedule(a, w.build("shop", image("shop:2")))
 	w.tx(func(tx pgx.Tx) error {
 		// The queue ends the job although the newer one waits.

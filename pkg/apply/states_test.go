@@ -66,7 +66,7 @@ steps:
 	release(3) // superseded while it waits
 	// A worker that is gone had begun the first step.
 	taken := release(4)
-	begun, err := w.runner.begin(t.Context(), taken.ID, 0)
+	begun, err := w.runner.begin(t.Context(), taken.ID, 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,8 +35,9 @@ WHERE ($1 = '' OR environment = $1) AND ($2 = '' OR name = $2) AND ($3 = '' OR r
 AND ($5 = 0 OR application = $5) ORDER BY id DESC LIMIT $6`
 	sqlPaths = `SELECT paths->'texts' FROM runs WHERE id = $1`
 	sqlRunOf = `SELECT ` + runColumns + ` FROM runs WHERE application = $1 AND generation = $2`
-	// Takes the run for a lease. No row: a later lease has it, or it ended.
-	sqlBegin = `UPDATE runs SET token = $2, state = 'running', attempt = attempt + 1, started_at = coalesce(started_at, now()), fault = NULL
+	// Takes the run for a lease. No row: a later lease has it, or it ended. Attempts are the job's: one that was put off and
+	// goes on is not tried again.
+	sqlBegin = `UPDATE runs SET token = $2, state = 'running', attempt = $3, started_at = coalesce(started_at, now()), fault = NULL
 WHERE id = $1 AND token <= $2 AND state IN ('queued', 'running') RETURNING ` + runColumns
 	// The row lock keeps a later worker from beginning while this one writes; steps side by side do not keep each other.
 	sqlFence = `SELECT 1 FROM runs WHERE id = $1 AND token = $2 AND state = $3 FOR SHARE`
@@ -171,9 +172,9 @@ func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id 
 	return id, replaced, nil
 }
 
-// begin takes the run for the lease with a token.
-func (s *Store) begin(ctx context.Context, db postgres.Querier, id, token int64) (Run, error) {
-	list, err := postgres.Collect[Run](db.Query(ctx, sqlBegin, id, token))
+// begin takes the run for the lease with a token, at an attempt of its job.
+func (s *Store) begin(ctx context.Context, db postgres.Querier, id, token int64, attempt int) (Run, error) {
+	list, err := postgres.Collect[Run](db.Query(ctx, sqlBegin, id, token, attempt))
 	if err != nil {
 		return Run{}, fmt.Errorf("begin run %d: %w", id, err)
 	}
