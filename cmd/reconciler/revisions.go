@@ -119,7 +119,7 @@ func printRevisions(w io.Writer, list []reconcile.Revision) error {
 		for _, o := range r.Outcomes {
 			rows = append(rows, []string{o.Application, dash(o.Path), outcomeWords(o)})
 			faults = append(faults, o.Faults...)
-			for _, f := range []*fault.Fault{o.Waiting, o.Problem} {
+			for _, f := range []*fault.Fault{o.Waiting, o.Problem, o.NotUndone} {
 				if f != nil {
 					faults = append(faults, f)
 				}

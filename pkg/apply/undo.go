@@ -7,10 +7,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/pkg/apply/graph"
 	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/postgres"
 	"github.com/innominatus/reconciler/pkg/queue"
 )
 
@@ -21,18 +23,26 @@ const UndoKind = "undo"
 const (
 	// What is undone belongs to a worker as the run did.
 	sqlBeginUndo = `UPDATE runs SET token = $2 WHERE id = $1 AND token <= $2 AND state IN ('failed', 'cancelled', 'superseded') RETURNING ` + runColumns
-	sqlUndone    = `UPDATE steps SET undone_at = now(), undo_fault = NULL WHERE run = $1 AND name = $2`
+	sqlUndone    = `UPDATE steps SET undone_at = now(), undo_fault = NULL WHERE run = $1 AND name = $2 RETURNING undone_at`
 	sqlNotUndone = `UPDATE steps SET undo_fault = $3 WHERE run = $1 AND name = $2 AND undone_at IS NULL`
+	// What stopped before it came to any step: which of them say how they are undone may not be known.
+	sqlNothingUndone = `UPDATE steps SET undo_fault = $2 WHERE run = $1 AND id <> '' AND attempt > 0 AND undone_at IS NULL
+AND NOT EXISTS (SELECT FROM steps WHERE run = $1 AND (undone_at IS NOT NULL OR undo_fault IS NOT NULL))`
+	sqlStepsNotUndone = `SELECT name, undo_fault FROM steps WHERE run = $1 AND undone_at IS NULL AND undo_fault IS NOT NULL ORDER BY position`
 )
 
 // undoTime is how long undoing may keep the next run of the application waiting, which may be the fix. What is not undone by
 // then is undone beside it.
-const undoTime = 20 * time.Second
+const (
+	undoTime = 20 * time.Second
+	// undoWait is the first wait before another attempt within that time; the following ones grow.
+	undoWait = 500 * time.Millisecond
+)
 
 // UndoHandler returns what the queue calls for jobs of [UndoKind].
 func (r *Runner) UndoHandler() queue.Handler {
 	h := r.Handler()
-	h.Work, h.OnEnd = r.workUndo, nil
+	h.Work, h.OnEnd = r.workUndo, r.undoEnded
 	return h
 }
 
@@ -59,23 +69,86 @@ func (r *Runner) workUndo(ctx context.Context, job *queue.Job) error {
 	if err != nil {
 		return err
 	}
-	first := job.Key == jobKey(run.Application)
-	limit := ctx
-	if first {
-		var cancel context.CancelFunc
-		limit, cancel = context.WithTimeout(ctx, undoTime)
-		defer cancel()
+	if job.Key != jobKey(run.Application) {
+		err = t.undoAll(ctx)
+	} else if err = t.undoAtOnce(ctx); err != nil && ctx.Err() == nil && fault.ClassOf(err) == fault.Retryable {
+		return r.undoBeside(ctx, job, run)
 	}
-	failure := t.undoAll(limit)
-	if failure == nil || !first || ctx.Err() != nil || fault.ClassOf(failure) != fault.Retryable {
+	if err != nil {
+		return err
+	}
+	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
+		if err := r.Changed(ctx, tx, run); err != nil {
+			return err
+		}
+		return job.Finish(ctx, tx)
+	})
+}
+
+// undoAtOnce undoes what is to be undone while the next run of the application waits.
+func (e *engine) undoAtOnce(ctx context.Context) error {
+	limit, cancel := context.WithTimeout(ctx, undoTime)
+	defer cancel()
+	var failure error
+	attempt := func() error {
+		failure = e.undoAll(limit)
+		if failure != nil && (fault.ClassOf(failure) != fault.Retryable || errors.Is(failure, queue.ErrLeaseLost)) {
+			return backoff.Permanent(failure)
+		}
 		return failure
 	}
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(undoWait), backoff.WithMaxElapsedTime(0))
+	_ = backoff.Retry(attempt, backoff.WithContext(wait, limit)) // the last failure says more than that the time is over
+	return failure
+}
+
+// undoBeside has the rest undone while the next run goes on.
+func (r *Runner) undoBeside(ctx context.Context, job *queue.Job, run Run) error {
 	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
 		if err := scheduleUndo(ctx, tx, r.Queue, run, fmt.Sprintf("undo/%d", run.ID)); err != nil {
 			return err
 		}
 		return job.Finish(ctx, tx)
 	})
+}
+
+// undoEnded tells that what a run did is not undone, and will not be by itself.
+func (r *Runner) undoEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, cause error) error {
+	var args jobArgs
+	if err := job.Bind(&args); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, sqlNothingUndone, args.Run, r.redacted(fault.Of(cause)[0])); err != nil {
+		return fmt.Errorf("note that nothing is undone: %w", err)
+	}
+	run, err := r.Runs.Run(ctx, tx, args.Run)
+	if err != nil {
+		return err
+	}
+	return r.Changed(ctx, tx, run)
+}
+
+// NotUndone says what a run did that could not be undone yet, or nil.
+func (s *Store) NotUndone(ctx context.Context, db postgres.Querier, run int64) (*fault.Fault, error) {
+	rows, err := db.Query(ctx, sqlStepsNotUndone, run)
+	if err != nil {
+		return nil, fmt.Errorf("read what is not undone: %w", err)
+	}
+	var name string
+	var why fault.Fault
+	var told []string
+	_, err = pgx.ForEachRow(rows, []any{&name, &why}, func() error {
+		told = append(told, fmt.Sprintf("step %s of run %d is not undone: %s", name, run, why.Message))
+		return nil
+	})
+	if err != nil || len(told) == 0 {
+		return nil, fault.While("read what is not undone", err)
+	}
+	f := fault.New(fault.NotUndone, "%s", told[0])
+	if more := len(told) - 1; more > 0 {
+		f.Message += fmt.Sprintf(" (and %d more)", more)
+	}
+	return f, nil
 }
 
 // undoAll undoes what is to be undone, and returns the failure that matters: one that may be gone the next time, if there is
@@ -150,7 +223,6 @@ func (e *engine) undoStep(ctx context.Context, n *node) error {
 		return errors.Join(err, noted)
 	}
 	return e.fenced(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, sqlUndone, e.run.ID, n.Name)
-		return fault.While("note what is undone", err)
+		return fault.While("note what is undone", tx.QueryRow(ctx, sqlUndone, e.run.ID, n.Name).Scan(&n.row.UndoneAt))
 	})
 }

@@ -22,6 +22,7 @@ const (
 	ProvisionerGone Code = "ORC-5221"
 	ImageGone       Code = "ORC-5222"
 	UndoneTogether  Code = "ORC-5223"
+	NotUndone       Code = "ORC-5224"
 )
 
 var applying = map[Code]Entry{
@@ -114,5 +115,10 @@ var applying = map[Code]Entry{
 		Title: "Another application of the same commit failed", Class: Permanent,
 		Why:    "The repository's applications are declared atomic: all of a commit are deployed, or none.",
 		Remedy: "Mend the application that failed; the next commit deploys all of them.",
+	},
+	NotUndone: {
+		Title: "What a step did could not be undone", Class: Refused,
+		Why:    "The run failed or was cancelled, the golden path says how the step is undone, and that was refused.",
+		Remedy: "Undo it by hand, or mend what refuses it and run `reconciler jobs retry JOB`; `reconciler jobs --kind undo --state dead` names the job.",
 	},
 }

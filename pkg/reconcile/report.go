@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -169,7 +170,12 @@ func (r *Reconciler) update(ctx context.Context, tx pgx.Tx, o *status.Outcome) e
 		return err
 	}
 	o.State, o.Problem, o.Behind, o.Seconds, o.Undone, o.Undoing = string(run.State), nil, 0, seconds(run), 0, ""
-	o.Asks, o.Paused = run.Waits, run.PausedBy != nil
+	o.Asks, o.Paused, o.NotUndone = run.Waits, run.PausedBy != nil, nil
+	if run.Paths != nil && run.State.Final() && run.State != apply.Succeeded {
+		if o.NotUndone, err = r.Runs.NotUndone(ctx, tx, run.ID); err != nil {
+			return err
+		}
+	}
 	if run.State != apply.Failed && run.State != apply.Queued && run.Atomic == "" {
 		return nil
 	}
@@ -273,8 +279,12 @@ func proposed(outcomes []status.Outcome) (forge.State, string) {
 // deployed sums up what became of a commit.
 func deployed(outcomes []status.Outcome) (forge.State, string) {
 	counts := map[string]int{}
-	var first, asked string
+	var first, asked, left string
 	for _, o := range outcomes {
+		if o.NotUndone != nil {
+			counts["not undone"]++
+			left = cmp.Or(left, o.Application+": "+o.NotUndone.Message)
+		}
 		switch {
 		case o.Faults.Err() != nil:
 			counts["invalid"]++
@@ -302,7 +312,7 @@ func deployed(outcomes []status.Outcome) (forge.State, string) {
 		}
 	}
 	var parts []string
-	for _, what := range []string{"invalid", "failed", "asking", "waiting", "on hold", "deploying", "deployed", "taken back", "superseded", "cancelled"} {
+	for _, what := range []string{"invalid", "failed", "not undone", "asking", "waiting", "on hold", "deploying", "deployed", "taken back", "superseded", "cancelled"} {
 		if counts[what] > 0 {
 			parts = append(parts, strconv.Itoa(counts[what])+" "+what)
 		}
@@ -311,6 +321,8 @@ func deployed(outcomes []status.Outcome) (forge.State, string) {
 	switch {
 	case counts["invalid"]+counts["failed"] > 0:
 		return forge.Failure, text + ": " + first
+	case left != "":
+		return forge.Failure, text + ": " + left
 	case counts["asking"] > 0:
 		return forge.Pending, text + ": " + asked
 	case counts["waiting"] > 0:

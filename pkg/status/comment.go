@@ -107,12 +107,15 @@ func applications(outcomes []Outcome) int {
 
 // tally counts what a verdict is made of.
 type tally struct {
-	invalid, failed, undone, asking, waiting, held, running, done, cancelled, superseded int
-	sum                                                                                  planner.Summary
+	invalid, failed, left, undone, asking, waiting, held, running, done, cancelled, superseded int
+	sum                                                                                        planner.Summary
 }
 
 func tallyOf(changed []Outcome) (t tally) {
 	for _, o := range changed {
+		if o.NotUndone != nil {
+			t.left++
+		}
 		switch {
 		case o.Faults.Err() != nil:
 			t.invalid++
@@ -184,7 +187,7 @@ func (c Comment) progress(t tally, all int) (icon string, parts []string) {
 		n    int
 		what string
 	}{
-		{t.failed, "**%d failed**"}, {t.invalid, "**%d cannot be deployed**"}, {t.undone, "%d taken back with it"}, {t.asking, "%d waiting for people"},
+		{t.failed, "**%d failed**"}, {t.invalid, "**%d cannot be deployed**"}, {t.left, "**%d not undone**"}, {t.undone, "%d taken back with it"}, {t.asking, "%d waiting for people"},
 		{t.waiting, "%d waiting for a confirmation"},
 		{t.held, "%d on hold"}, {t.running, "%d in progress"}, {t.cancelled, "%d cancelled"}, {t.superseded, "%d replaced by a newer commit"},
 	} {
@@ -194,7 +197,7 @@ func (c Comment) progress(t tally, all int) (icon string, parts []string) {
 	}
 	done := fmt.Sprintf("%d of %d deployed", t.done, all)
 	switch {
-	case t.failed+t.invalid > 0:
+	case t.failed+t.invalid+t.left > 0:
 		icon = "🔴"
 	case t.running > 0:
 		icon = "🔵"
@@ -229,6 +232,9 @@ func (c Comment) advice(changed []Outcome) []string {
 	var invalid, failed, lines []string
 	quiet := 0 // how many are deployed without anybody doing anything
 	for _, o := range changed {
+		if o.NotUndone != nil {
+			lines = append(lines, fmt.Sprintf("- What %s did is not undone: `reconciler jobs retry JOB` tries it again; `reconciler jobs --kind undo --state dead` names the job.", o.name()))
+		}
 		switch {
 		case o.Faults.Err() != nil:
 			invalid = append(invalid, o.name())

@@ -136,6 +136,11 @@ func failed(name string) status.Outcome {
 	return o
 }
 
+func notUndone(o status.Outcome) status.Outcome {
+	o.NotUndone = fault.New(fault.NotUndone, "step open of run 981 is not undone: DELETE https://change.example answered 403")
+	return o
+}
+
 func held(o status.Outcome) status.Outcome {
 	o.Held = "rolled back to generation 30"
 	return o
@@ -199,6 +204,7 @@ func situations() map[string]status.Comment {
 		"merged-deployed":    merged(done(outcome("checkout", changed())), unchanged("billing")),
 		"merged-removed":     merged(removed),
 		"merged-failed":      merged(failed("checkout"), done(outcome("frontend", changed()))),
+		"merged-not-undone":  merged(notUndone(failed("checkout")), done(outcome("frontend", changed()))),
 		"merged-rolled-back": merged(rolledBack, rollingBack, notRolledBack),
 		"merged-stopped":     merged(in("superseded", outcome("checkout", changed())), in("cancelled", outcome("frontend", changed()))),
 		"merged-superseded":  merged(in("superseded", outcome("checkout", changed()))),

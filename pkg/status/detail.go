@@ -40,13 +40,16 @@ func (c Comment) details(b *strings.Builder, changed []Outcome, budget int) {
 func (c Comment) section(o Outcome, budget int) string {
 	var b strings.Builder
 	open := "<details>"
-	if o.Failed() {
+	if o.Failed() || o.NotUndone != nil {
 		open = "<details open>"
 	}
 	fmt.Fprintf(&b, "%s<summary><b>%s</b> → %s: %s</summary>\n\n", open, html(clip(o.Application, nameLimit)), html(clip(o.Environment, nameLimit)), o.title())
 	budget -= len("</details>\n\n")
 	if o.Problem != nil {
 		faults(&b, fault.List{o.Problem}, budget)
+	}
+	if o.NotUndone != nil {
+		faults(&b, fault.List{o.NotUndone}, budget)
 	}
 	if len(o.Faults) > 0 {
 		faults(&b, o.Faults, budget)

@@ -38,6 +38,8 @@ type Outcome struct {
 	Undone int64 `json:"undone,omitempty"`
 	// Undoing is the state of that rollback while it has not succeeded.
 	Undoing string `json:"undoing,omitempty"`
+	// NotUndone is what the run did on its golden path and could not be undone.
+	NotUndone *fault.Fault `json:"notUndone,omitempty"`
 }
 
 // Changes says whether there is something to tell about the application.
@@ -54,7 +56,7 @@ func (o Outcome) Together() bool { return o.Undone > 0 && o.State != "failed" }
 // rank orders outcomes by how much a person has to know of them.
 func (o Outcome) rank() int {
 	switch {
-	case o.Failed():
+	case o.Failed(), o.NotUndone != nil:
 		return 0
 	case o.Waiting != nil, o.Asks != "":
 		return 1
@@ -69,6 +71,14 @@ func (o Outcome) rank() int {
 
 // matters says in a few words what a reviewer has to know first.
 func (o Outcome) matters() string {
+	if o.NotUndone != nil {
+		return o.became() + "; ⚠️ not all of what it did is undone"
+	}
+	return o.became()
+}
+
+// became says in a few words what came of it, or would.
+func (o Outcome) became() string {
 	switch {
 	case o.Faults.Err() != nil:
 		errs := o.Faults.Errors()

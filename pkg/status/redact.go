@@ -12,7 +12,7 @@ import (
 func (o Outcome) redacted(redact func(string) string) Outcome {
 	o.Application, o.Environment, o.Held, o.Asks = redact(o.Application), redact(o.Environment), redact(o.Held), redact(o.Asks)
 	o.Faults = redactedFaults(o.Faults, redact)
-	o.Waiting, o.Problem = redactedFault(o.Waiting, redact), redactedFault(o.Problem, redact)
+	o.Waiting, o.Problem, o.NotUndone = redactedFault(o.Waiting, redact), redactedFault(o.Problem, redact), redactedFault(o.NotUndone, redact)
 	if o.Plan != nil {
 		p := *o.Plan
 		p.Warnings = redactedFaults(p.Warnings, redact)
