@@ -87,7 +87,7 @@ func (e *engine) finish(ctx context.Context, end ended) error {
 	n.row.Detail = e.Redactor.Redact(end.detail)
 	var err error
 	switch {
-	case errors.Is(end.err, queue.ErrLeaseLost), isBroken(end.err):
+	case errors.Is(end.err, queue.ErrLeaseLost), errors.Is(end.err, queue.ErrSuperseded), isBroken(end.err):
 		return end.err
 	case ctx.Err() != nil:
 		return context.Cause(ctx) // it did not fail: it was stopped

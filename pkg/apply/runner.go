@@ -80,6 +80,8 @@ type execution struct {
 	run         Run
 	environment *platform.Environment
 	release     *planner.Release // nil for a removal
+	// superseded is closed when a newer release waits.
+	superseded <-chan struct{}
 	// ahead is by how much the database's clock is ahead of this machine's.
 	ahead time.Duration
 }
@@ -100,7 +102,7 @@ func (r *Runner) work(ctx context.Context, job *queue.Job) error {
 		attribute.String("environment", run.Environment), attribute.String("application", run.Name),
 		attribute.Int64("generation", run.Generation), attribute.Int64("run", run.ID)))
 	defer span.End()
-	e := &execution{Runner: r, run: run}
+	e := &execution{Runner: r, run: run, superseded: job.Superseded()}
 	err = e.execute(ctx, job)
 	if err != nil && !errors.Is(err, queue.ErrSuperseded) && !queue.IsSnooze(err) && ctx.Err() == nil {
 		span.RecordError(err)

@@ -289,6 +289,35 @@ func TestFailedRemovalHoldsNoRelease(t *testing.T) {
 	}
 }
 
+// A run that waits until another one has delivered what is shared makes way for a newer release of its application.
+func TestASupersededRunDoesNotWaitForSharedObjects(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sharedProvisioner)
+	tx, err := w.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ours bool
+	if err := tx.QueryRow(t.Context(), sqlLockShared, "production").Scan(&ours); err != nil || !ours {
+		t.Fatal(ours, err)
+	}
+	a, shared := w.app("shop"), "resources: {all: {type: common, id: all}}\n"
+	old := w.schedule(a, w.build("shop", image("a:1")+shared))
+	w.work()
+	w.until("it to wait", func() bool { return slices.Contains(w.states(old), "deliver running") })
+	fix := w.schedule(a, w.build("shop", image("a:2")+shared))
+	if old = w.ended(old); old.State != Superseded {
+		t.Errorf("the older run is %s", old.State)
+	}
+	w.until("the newer one to wait", func() bool { return slices.Contains(w.states(fix), "deliver running") })
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if fix = w.ended(fix); fix.State != Succeeded {
+		t.Errorf("the newer run is %s", fix.State)
+	}
+}
+
 // Each delivery of shared objects needs one connection, however many wait for their turn.
 func TestSharedDeliveriesDoNotExhaustThePool(t *testing.T) {
 	t.Parallel()

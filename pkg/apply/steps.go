@@ -101,7 +101,7 @@ func (e *execution) deliver(ctx context.Context, name string) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	d := Delivery{Environment: e.environment, Run: e.run, Write: files, Former: former, Contested: contested}
+	d := Delivery{Environment: e.environment, Run: e.run, Write: files, Former: former, Contested: contested, Superseded: e.superseded}
 	var done Delivered
 	if touchesShared(have, want, e.run.Application) {
 		done, err = e.deliverShared(ctx, name, &d, want)
@@ -184,7 +184,7 @@ func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery,
 		return err
 	}
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(sharedWait), backoff.WithMaxInterval(sharedLimit), backoff.WithMaxElapsedTime(0))
-	err = backoff.Retry(attempt, backoff.WithContext(wait, ctx))
+	err = d.Retry(ctx, wait, attempt)
 	for _, line := range lines {
 		e.log(ctx, name, "%s", line)
 	}

@@ -3,9 +3,14 @@ package apply
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"sync"
+
+	"github.com/cenkalti/backoff/v4"
 
 	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/queue"
 )
 
 // Target brings files into the world.
@@ -31,10 +36,34 @@ type Delivery struct {
 	// Contested says that the run before this one began and did not succeed: what it pushed may still be on its way, and a
 	// target that cannot fence must see to it that it is refused when it arrives.
 	Contested bool
+	// Superseded is closed when a newer release waits: who has written nothing yet leaves with [queue.ErrSuperseded], and who
+	// has begun goes on. nil means never.
+	Superseded <-chan struct{}
 	// Alive fails when another worker took the run over.
 	Alive func(ctx context.Context) error
 	// Log tells people what happens.
 	Log func(format string, args ...any)
+}
+
+// Retry tries something until it works, its error is permanent, or the waits end. It waits no longer when a newer release
+// waits for the run to end.
+func (d Delivery) Retry(ctx context.Context, waits backoff.BackOff, attempt func() error) error {
+	waiting, leave := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-d.Superseded:
+			leave(queue.ErrSuperseded)
+		case <-waiting.Done():
+		}
+	})
+	err := backoff.Retry(attempt, backoff.WithContext(waits, waiting))
+	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(waiting), queue.ErrSuperseded) {
+		err = queue.ErrSuperseded
+	}
+	leave(nil)
+	watch.Wait()
+	return err
 }
 
 // list says what is written and removed, for people.

@@ -196,7 +196,7 @@ func fence(ctx context.Context, root string, d apply.Delivery) (unlock func(), e
 		}
 		return err
 	}
-	if err := backoff.Retry(lock, backoff.WithContext(backoff.NewConstantBackOff(lockWait), ctx)); err != nil {
+	if err := d.Retry(ctx, backoff.NewConstantBackOff(lockWait), lock); err != nil {
 		unlock()
 		return nil, fmt.Errorf("lock fence: %w", err)
 	}

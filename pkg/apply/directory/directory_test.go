@@ -131,6 +131,13 @@ func TestWaitForTheLockCanBeGivenUp(t *testing.T) {
 	if _, err := target.Deliver(ctx, delivery(2, file("shop/a.yaml", "a"))); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("it answers %v", err)
 	}
+	superseded := delivery(2, file("shop/a.yaml", "a"))
+	newer := make(chan struct{})
+	superseded.Superseded = newer
+	close(newer)
+	if _, err := target.Deliver(t.Context(), superseded); !errors.Is(err, queue.ErrSuperseded) {
+		t.Errorf("it answers %v", err)
+	}
 	unlock()
 	deliver(t, target, delivery(2, file("shop/a.yaml", "a")))
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/gitrepo"
 	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/queue"
 )
 
 const (
@@ -80,7 +81,7 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 	}
 	p := push{mirror: mirror, client: t.Client, remote: remote, settings: settings, delivery: d, public: public}
 	p.delivery.Remove = append(paths(secret), d.Remove...)
-	leave, err := t.turn(ctx, settings)
+	leave, err := t.turn(ctx, settings, d.Superseded)
 	if err != nil {
 		return done, err
 	}
@@ -99,12 +100,14 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 
 // turn waits until no other run of this process commits to the branch: each push makes what others have built outdated, so
 // that runs which build at the same time mostly work for nothing.
-func (t *Target) turn(ctx context.Context, settings *platform.GitOpsTarget) (leave func(), err error) {
+func (t *Target) turn(ctx context.Context, settings *platform.GitOpsTarget, superseded <-chan struct{}) (leave func(), err error) {
 	kept, _ := t.turns.LoadOrStore([2]string{settings.Repository, settings.Branch}, make(chan struct{}, 1))
 	place := kept.(chan struct{})
 	select {
 	case place <- struct{}{}:
 		return func() { <-place }, nil
+	case <-superseded:
+		return nil, queue.ErrSuperseded
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -173,7 +176,7 @@ func (p *push) run(ctx context.Context) (done apply.Delivered, err error) {
 		}
 		return nil
 	}
-	err = backoff.Retry(attempt, backoff.WithContext(backoff.WithMaxRetries(wait, pushAttempts), ctx))
+	err = p.delivery.Retry(ctx, backoff.WithMaxRetries(wait, pushAttempts), attempt)
 	if errors.Is(err, gitrepo.ErrRejected) {
 		return done, fault.New(fault.TargetRejected, "push to %s of %s: %w", p.settings.Branch, p.settings.Repository, err)
 	}

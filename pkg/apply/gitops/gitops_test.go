@@ -328,6 +328,28 @@ func TestManyTargetsShareARepository(t *testing.T) {
 	}
 }
 
+// A run that waits for another one's push leaves when a newer release waits; the one that pushes goes on.
+func TestASupersededDeliveryDoesNotWaitForItsTurn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	newer := make(chan struct{})
+	meanwhile := func() {
+		w.before.Store(nil)
+		close(newer)
+		d := w.delivery("cart", 1, file("cart/a.yaml", "a"))
+		d.Superseded = newer
+		if _, err := w.target.Deliver(t.Context(), d); !errors.Is(err, queue.ErrSuperseded) {
+			t.Errorf("it answers %v", err)
+		}
+	}
+	w.before.Store(&meanwhile)
+	d := w.delivery("shop", 1, file("shop/a.yaml", "a"))
+	d.Superseded = newer
+	if done := w.deliver(d); done.Writes != 2 || w.count() != "1" {
+		t.Errorf("it wrote %d files, and there are %s commits", done.Writes, w.count())
+	}
+}
+
 // A push that is on its way while its run is replaced is refused, also if the replacing run finds everything as it should
 // be: a revert, for instance.
 func TestPushOfAReplacedRunIsRefusedThoughNothingElseIsWritten(t *testing.T) {
