@@ -55,11 +55,12 @@ func (e *execution) send(ctx context.Context, h *golden.HTTP, values golden.Valu
 	for name, value := range r.Headers {
 		req.Header.Set(name, value)
 	}
+	// What expressions gave may be secret: the address is told as the platform wrote it.
+	e.log(ctx, step, "%s %s", r.Method, h.URL)
+	// Nothing stands between this question and the request: a worker that was stopped before it finds that the run is lost.
 	if err := e.Runs.alive(ctx, e.Pool, e.run); err != nil {
 		return answer, err
 	}
-	// What expressions gave may be secret: the address is told as the platform wrote it.
-	e.log(ctx, step, "%s %s", r.Method, h.URL)
 	resp, err := e.client().Do(req)
 	if err != nil {
 		return answer, fault.New(fault.RequestFailed, "%s %s: %w", r.Method, h.URL, withoutURL(err))

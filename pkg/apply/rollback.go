@@ -55,10 +55,13 @@ func (r *Runner) answer(ctx context.Context, tx pgx.Tx, run Run, why *fault.Faul
 		return nil
 	}
 	a, err := r.Planner.Lock(ctx, tx, run.Application)
-	if err != nil || a.Generation > run.Generation {
+	if err != nil {
 		return err
 	}
-	if err := scheduleUndo(ctx, tx, r.Queue, run, jobKey(run.Application)); err != nil {
+	if a.Generation > run.Generation {
+		return r.replaced(ctx, tx, run)
+	}
+	if err := r.Runs.undoFrom(ctx, tx, r.Queue, run); err != nil {
 		return err
 	}
 	if run.State == Cancelled {
@@ -77,7 +80,7 @@ func (r *Runner) replaced(ctx context.Context, tx pgx.Tx, run Run) error {
 	if err != nil || len(list) == 0 || list[0].Paths != nil {
 		return err
 	}
-	return scheduleUndo(ctx, tx, r.Queue, run, jobKey(run.Application))
+	return r.Runs.undoFrom(ctx, tx, r.Queue, run)
 }
 
 // recover answers a run that failed for good: the last good release is applied again, and the failed one is held back

@@ -162,7 +162,7 @@ func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id 
 		}
 		run, err := s.end(ctx, tx, args.Run, Superseded, nil)
 		if err == nil && r.Paths == nil {
-			err = scheduleUndo(ctx, tx, q, run, jobKey(run.Application))
+			err = s.undoFrom(ctx, tx, q, run)
 		}
 		if err != nil {
 			return 0, nil, err

@@ -55,6 +55,24 @@ func scheduleUndo(ctx context.Context, tx pgx.Tx, q Enqueuer, run Run, key strin
 	return fault.While("enqueue what undoes the run", err)
 }
 
+// undoFrom has what a run did undone, and, if it never began, what those before it did whose place it took: they left it to
+// this one.
+func (s *Store) undoFrom(ctx context.Context, tx pgx.Tx, q Enqueuer, run Run) error {
+	for {
+		if err := scheduleUndo(ctx, tx, q, run, jobKey(run.Application)); err != nil || run.StartedAt != nil || run.Generation <= 1 {
+			return err
+		}
+		before, err := s.RunOf(ctx, tx, run.Application, run.Generation-1)
+		if f, ok := fault.As(err); ok && f.Code == fault.RunUnknown {
+			return nil // its history is not kept any more
+		}
+		if err != nil || before.State != Superseded || before.Paths == nil {
+			return err
+		}
+		run = before
+	}
+}
+
 // workUndo undoes what steps did, the last one first. One that cannot be undone keeps none of the others from it.
 func (r *Runner) workUndo(ctx context.Context, job *queue.Job) error {
 	var args jobArgs
