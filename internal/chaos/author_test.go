@@ -38,18 +38,32 @@ type openPull struct {
 	apps []string
 }
 
-// score is a Score file. The serial tells from which commit it is; a broken one refers to nothing.
-func score(name string, serial int, database, broken bool) string {
+// scoreOptions say what is in a Score file beside the application's name.
+type scoreOptions struct {
+	// serial tells from which commit it is.
+	serial int
+	// broken: it refers to nothing. atomic: it is deployed with the others of its commit that are, or not at all.
+	broken, atomic bool
+}
+
+// score is a Score file.
+func score(name string, o scoreOptions) string {
 	var b strings.Builder
-	if broken {
+	metadata := "name: " + name
+	if o.atomic {
+		metadata += ", annotations: {reconciler.dev/atomic: suite}"
+	}
+	// Every fifth has a database, so that its removal waits for a person.
+	database := strings.HasSuffix(name, "0") || strings.HasSuffix(name, "5")
+	if o.broken {
 		b.WriteString("# broken\n")
 	}
-	fmt.Fprintf(&b, "apiVersion: score.dev/v1b1\nmetadata: {name: %s}\nservice: {ports: {web: {port: 80, targetPort: 8080}}}\n", name)
-	fmt.Fprintf(&b, "containers:\n  main:\n    image: registry.example/%s:%d\n    variables:\n      SERIAL: \"s%06d\"\n", name, serial, serial)
+	fmt.Fprintf(&b, "apiVersion: score.dev/v1b1\nmetadata: {%s}\nservice: {ports: {web: {port: 80, targetPort: 8080}}}\n", metadata)
+	fmt.Fprintf(&b, "containers:\n  main:\n    image: registry.example/%s:%d\n    variables:\n      SERIAL: \"s%06d\"\n", name, o.serial, o.serial)
 	if database {
 		b.WriteString("      DATABASE: ${resources.db.host}\n      PASSWORD: ${resources.db.password}\n")
 	}
-	if broken {
+	if o.broken {
 		b.WriteString("      NOTHING: ${resources.nothing.host}\n")
 	}
 	if database {
@@ -84,20 +98,18 @@ func (a *author) names() (list []string) {
 	return list
 }
 
-func (a *author) write(name string, serial int, broken bool) {
+func (a *author) put(name string, o scoreOptions) {
 	a.Helper()
 	file := filepath.Join(a.dir, name, "score.yaml")
-	// Every fifth has a database, so that its removal waits for a person.
-	database := strings.HasSuffix(name, "0") || strings.HasSuffix(name, "5")
 	a.must(os.MkdirAll(filepath.Dir(file), 0o755))
-	a.must(os.WriteFile(file, []byte(score(name, serial, database, broken)), 0o644))
+	a.must(os.WriteFile(file, []byte(score(name, o)), 0o644))
 }
 
 func (a *author) add(serial int) string {
 	a.Helper()
 	name := fmt.Sprintf("r%d-app%02d", a.n, a.next)
 	a.next++
-	a.write(name, serial, false)
+	a.put(name, scoreOptions{serial: serial})
 	return name
 }
 
@@ -108,11 +120,18 @@ func (a *author) some(r *rand.Rand) []string {
 	return names[:min(len(names), 1+r.IntN(3))]
 }
 
-// push commits what is in the work tree to main and pushes it.
-func (a *author) push(message string, force bool) {
+// commit commits what is in the work tree and returns the commit.
+func (a *author) commit(message string) string {
 	a.Helper()
 	a.git("add", "--all")
 	a.git("commit", "--quiet", "--allow-empty", "--message", message)
+	return a.git("rev-parse", "HEAD")
+}
+
+// push commits what is in the work tree to main and pushes it.
+func (a *author) push(message string, force bool) {
+	a.Helper()
+	a.commit(message)
 	args := []string{"push", "--quiet", "origin", "main"}
 	if force {
 		args = append(args, "--force")
@@ -148,6 +167,8 @@ func (a *author) do(kind string, serial int, r *rand.Rand) string {
 		return a.revert()
 	case "force":
 		return a.rewrite(serial, r)
+	case "atomic":
+		return a.together(serial, r)
 	default:
 		return a.pull(kind, serial, r)
 	}
@@ -156,7 +177,7 @@ func (a *author) do(kind string, serial int, r *rand.Rand) string {
 func (a *author) change(names []string, serial int, broken bool) string {
 	a.Helper()
 	for _, name := range names {
-		a.write(name, serial, broken)
+		a.put(name, scoreOptions{serial: serial, broken: broken})
 	}
 	a.push(fmt.Sprintf("change %v", names), false)
 	return fmt.Sprint(names)
@@ -199,7 +220,7 @@ func (a *author) rewrite(serial int, r *rand.Rand) string {
 	a.git("reset", "--quiet", "--hard", back)
 	names := a.some(r)
 	for _, name := range names {
-		a.write(name, serial, false)
+		a.put(name, scoreOptions{serial: serial})
 	}
 	a.push(fmt.Sprintf("rewrite %v", names), true)
 	return fmt.Sprintf("to %s, %v", back, names)
@@ -254,11 +275,10 @@ func (a *author) propose(p openPull, serial int) {
 	a.Helper()
 	for _, name := range p.apps {
 		if _, err := os.Stat(filepath.Join(a.dir, name)); err == nil {
-			a.write(name, serial, false)
+			a.put(name, scoreOptions{serial: serial})
 		}
 	}
-	a.git("add", "--all")
-	a.git("commit", "--quiet", "--allow-empty", "--message", fmt.Sprintf("propose %v", p.apps))
+	a.commit(fmt.Sprintf("propose %v", p.apps))
 	a.git("push", "--quiet", "origin", p.branch)
 }
 
@@ -275,8 +295,11 @@ func (a *author) mergeable(p openPull) bool {
 // person does with an application what a person does through the API, and says what came of it. Servers may all be away:
 // it is tried for a while.
 func (a *author) person(kind string, r *rand.Rand) string {
-	names := a.names()
-	name, environment := names[r.IntN(len(names))], []string{inGit, inFolder}[r.IntN(2)]
+	if slices.Contains(guidedActs, kind) {
+		return a.steer(kind, r)
+	}
+	names, environments := a.names(), a.environments(a.n)
+	name, environment := names[r.IntN(len(names))], environments[r.IntN(len(environments))]
 	path, in := "/applications/"+environment+"/"+name+"/"+kind, any(map[string]string{})
 	switch kind {
 	case "hold":
@@ -306,7 +329,15 @@ func (w *world) try(path string, in any) (err error) {
 // application is what the API tells of one.
 type application struct {
 	Name, Environment, Repository, Waiting string
-	Hold                                   *struct{ Reason string }
+	Hold                                   *hold
+}
+
+// hold is why an application is not deployed by itself; Release is the only one that is held back, "" for all.
+type hold struct{ Reason, Release string }
+
+// byAPerson says that people want it, and not the reconciler after a failure.
+func (h *hold) byAPerson() bool {
+	return h != nil && h.Release == ""
 }
 
 // confirm confirms what waits in a repository.
@@ -327,7 +358,7 @@ func (w *world) confirm(repository string) string {
 }
 
 // online are the acts that go through the API.
-var online = []string{"hold", "resume", "rollback", "confirm"}
+var online = []string{"hold", "resume", "rollback", "confirm", "approve", "reject", "pause", "go on", "cancel"}
 
 // act does all acts in their order, each not before its time, and returns how long the last one was late.
 func (w *world) act(list []act, authors []*author, done func(kind string)) (late time.Duration) {

@@ -3,6 +3,7 @@
 package chaos
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -37,13 +38,13 @@ func TestChaosLeavesEverythingInOrder(t *testing.T) {
 	seed, duration := settings(t)
 	plan := newSchedule(seed, duration)
 	t.Logf("SEED=%d DURATION=%s: %d acts, %d faults\n%s", seed, duration, len(plan.acts), len(plan.processes)+len(plan.surroundings), plan)
-	w := newWorld(t)
+	w := newWorld(t, seed)
 	w.write("schedule", plan.String())
 	w.open()
 	authors := newAuthors(w)
 	w.began = time.Now()
 	w.say("the world is there")
-	seen := check.Watch(w.path("target"))
+	seen, seenGuided := check.Watch(w.path("target")), check.Watch(w.path(guided))
 
 	counts := &counter{}
 	var wait sync.WaitGroup
@@ -63,7 +64,9 @@ func TestChaosLeavesEverythingInOrder(t *testing.T) {
 	settled := time.Now()
 	w.settle(authors)
 	w.say("all is quiet after %.1f s", time.Since(settled).Seconds())
-	w.judge(authors, seen(), counts)
+	w.judge(authors, map[string]check.Folder{
+		inFolder: {Path: w.path("target"), Observed: seen()}, guided: {Path: w.path(guided), Observed: seenGuided()},
+	}, counts)
 	if t.Failed() {
 		t.Logf("run it again with: make chaos SEED=%d DURATION=%s", seed, duration)
 	}
@@ -82,7 +85,7 @@ func newAuthors(w *world) []*author {
 }
 
 // judge stops the servers and has the checker look at what they left.
-func (w *world) judge(authors []*author, observed check.Observed, counts *counter) {
+func (w *world) judge(authors []*author, folders map[string]check.Folder, counts *counter) {
 	w.Helper()
 	ends, byItself := 0, 0
 	for _, r := range w.replicas {
@@ -91,7 +94,11 @@ func (w *world) judge(authors []*author, observed check.Observed, counts *counte
 		r.mu.Unlock()
 		r.stop()
 	}
-	verdict, err := check.Run(w.Context(), w.evidence(authors, observed))
+	evidence := w.evidence(authors, folders)
+	record, err := json.MarshalIndent(evidence.Office, "", " ")
+	w.must(err)
+	w.write("office", string(record))
+	verdict, err := check.Run(w.Context(), evidence)
 	w.must(err)
 	w.say("servers ended %d times, %d by themselves", ends, byItself)
 	w.say("acts and faults: %s", counts)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -65,23 +66,27 @@ func (w *world) repair(f func(context.Context) error) error {
 	return f(ctx)
 }
 
-// disturb does something to connections: to Gitea's, those of one server to the database, or, in a third of the cases,
-// those of all servers.
-func (w *world) disturb(s strike) (lift func() error, err error) {
-	var ways []*testenv.ToxicProxy
-	var what string
-	if _, err := fmt.Sscanf(s.kind, "gitea %s", &what); err == nil {
-		ways = []*testenv.ToxicProxy{w.toGitea}
-	} else if _, err := fmt.Sscanf(s.kind, "database %s", &what); err != nil {
-		return nil, err
+// ways are the connections that a fault is about: Gitea's, the office's, those of one server to the database, or, in a third
+// of the cases, those of all servers.
+func (w *world) ways(whose string, s strike) (list []*testenv.ToxicProxy) {
+	switch whose {
+	case "gitea":
+		return []*testenv.ToxicProxy{w.toGitea}
+	case "office":
+		return []*testenv.ToxicProxy{w.toOffice}
 	}
 	for i := range w.toDatabase {
-		if len(ways) == 0 || ways[0] != w.toGitea {
-			if i == s.server || s.size > 2.0/3 {
-				ways = append(ways, w.toDatabase[i][:]...)
-			}
+		if i == s.server || s.size > 2.0/3 {
+			list = append(list, w.toDatabase[i][:]...)
 		}
 	}
+	return list
+}
+
+// disturb does something to connections.
+func (w *world) disturb(s strike) (lift func() error, err error) {
+	whose, what, _ := strings.Cut(s.kind, " ")
+	ways := w.ways(whose, s)
 	var errs []error
 	for _, way := range ways {
 		switch what {
@@ -125,6 +130,9 @@ func (w *world) strike(list []strike, done func(kind string)) error {
 		}
 		if err := lift(); err != nil {
 			return fmt.Errorf("lift %s: %w", s.kind, err)
+		}
+		if strings.HasPrefix(s.kind, "office") || strings.HasPrefix(s.kind, "database") || s.kind == "failover" {
+			w.guide.disturbed(began)
 		}
 		w.say("%s is lifted after %.1f s", s.kind, time.Since(began).Seconds())
 		done(s.kind)

@@ -15,6 +15,8 @@ const (
 	// 200 in all.
 	repositories, files = 10, 10
 	servers             = 3
+	// guidedRepositories, the first ones, deploy into a third environment as well, with a golden path: 30 applications more.
+	guidedRepositories = 3
 	// pace is the mean time between two acts of people: what two cores take without piling up.
 	pace = 1500 * time.Millisecond
 )
@@ -53,7 +55,11 @@ var actWeights = []struct {
 	{"change", 40}, {"add", 7}, {"remove", 6}, {"break", 5}, {"revert", 7}, {"force", 5},
 	{"open", 8}, {"amend", 4}, {"merge", 7}, {"close", 2},
 	{"hold", 3}, {"resume", 3}, {"rollback", 4}, {"confirm", 6},
+	{"atomic", 10}, {"approve", 9}, {"reject", 3}, {"pause", 3}, {"go on", 3}, {"cancel", 2},
 }
+
+// guidedActs are done in a repository that is deployed along the golden path.
+var guidedActs = []string{"atomic", "approve", "reject", "pause", "go on", "cancel"}
 
 // Kinds of faults. All of a track come once before any comes again.
 var (
@@ -61,6 +67,7 @@ var (
 	surroundingStrikes = []string{
 		"database slow", "database cut", "database silent", "database reset", "database restart", "database crash", "failover",
 		"clock forward", "clock back", "gitea slow", "gitea cut", "gitea silent", "gitea reset",
+		"office slow", "office cut", "office silent",
 	}
 )
 
@@ -86,7 +93,11 @@ func newActs(r *rand.Rand, duration time.Duration) (list []act) {
 				break
 			}
 		}
-		list = append(list, act{at, kind, r.IntN(repositories), r.Uint64()})
+		repository := r.IntN(repositories)
+		if slices.Contains(guidedActs, kind) {
+			repository %= guidedRepositories
+		}
+		list = append(list, act{at, kind, repository, r.Uint64()})
 	}
 	return list
 }

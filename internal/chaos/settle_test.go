@@ -23,11 +23,11 @@ const (
 )
 
 // sqlLeft lists what is not done yet: jobs but those that look at repositories when their time comes, reports, plans that
-// wait, and holds.
+// wait, and people's holds. What is held back because it failed stays.
 const sqlLeft = `SELECT 'job ' || kind || ' ' || key || ' attempt ' || attempt || ' due in ' || round(extract(epoch FROM run_at - now())) FROM jobs WHERE kind <> 'look'
 UNION ALL SELECT 'report ' || kind || ' of ' || repository || ' ' || target FROM reports WHERE sent < version AND NOT dead
 UNION ALL SELECT 'plan of ' || name || ' in ' || environment FROM applications WHERE waiting <> '' AND removed_at IS NULL
-UNION ALL SELECT 'hold of ' || name || ' in ' || environment FROM applications WHERE hold_reason IS NOT NULL AND removed_at IS NULL
+UNION ALL SELECT 'hold of ' || name || ' in ' || environment FROM applications WHERE hold_reason IS NOT NULL AND coalesce(hold_digest, '') = '' AND removed_at IS NULL
 UNION ALL SELECT 'look at ' || name || ' fails' FROM repositories WHERE fault IS NOT NULL`
 
 // settle lifts what people have stopped and waits until nothing is left to do.
@@ -53,8 +53,9 @@ func (w *world) settle(authors []*author) {
 	}
 }
 
-// release confirms every plan that waits and lifts every hold.
+// release confirms every plan that waits and lifts every hold of people's.
 func (w *world) release() {
+	w.leave()
 	var list []application
 	if _, err := w.api("GET", "/applications", nil, &list); err != nil {
 		return // the next turn asks again
@@ -63,7 +64,7 @@ func (w *world) release() {
 		if a.Waiting != "" {
 			w.note("confirm %s in %s: %v", a.Name, a.Environment, w.try("/plans/"+a.Waiting+"/confirm", nil))
 		}
-		if a.Hold != nil {
+		if a.Hold.byAPerson() {
 			w.note("resume %s in %s (%s): %v", a.Name, a.Environment, a.Hold.Reason, w.try("/applications/"+a.Environment+"/"+a.Name+"/resume", nil))
 		}
 	}
@@ -107,14 +108,16 @@ func (w *world) left(authors []*author) ([]string, error) {
 }
 
 // evidence is what the checker may look at.
-func (w *world) evidence(authors []*author, observed check.Observed) check.Evidence {
+func (w *world) evidence(authors []*author, folders map[string]check.Folder) check.Evidence {
 	e := check.Evidence{
 		Gitea: w.gitea.URL, Token: w.gitea.Admin.Token, Bot: w.gitea.Bot.Login, Instance: instance,
 		Database: w.database.URL(),
-		InGit:    inGit, InFolder: inFolder, Folder: w.path("target"), Observed: observed, Clones: map[string]string{},
+		InGit:    inGit, Folders: folders, Clones: map[string]string{}, Environments: map[string][]string{},
 	}
+	w.guide.evidence(&e)
 	for _, a := range authors {
 		e.Clones[a.repo.FullName()] = a.dir
+		e.Environments[a.repo.FullName()] = w.environments(a.n)
 		a.git("fetch", "--quiet", "origin")
 	}
 	e.Deployment = w.path("deployment")

@@ -26,10 +26,11 @@ const (
 	lease = 3 * time.Second
 )
 
-// environments by name: one of each target.
+// environments by name: one of each target, and one with a golden path around it, for some repositories.
 const (
 	inGit    = "committed"
 	inFolder = "written"
+	guided   = "guided"
 )
 
 // world is everything that runs.
@@ -42,15 +43,17 @@ type world struct {
 	deploy   testenv.Repo
 	database *testenv.Pair
 	clock    *testenv.Clock // The database's.
-	// toDatabase are the ways of each server to each node, toGitea the one way of all to Gitea.
+	guide    *guide
+	// toDatabase are the ways of each server to each node, toGitea and toOffice the one way of all to these.
 	toDatabase [servers][2]*testenv.ToxicProxy
 	toGitea    *testenv.ToxicProxy
+	toOffice   *testenv.ToxicProxy
 	replicas   [servers]*replica
 	token      string
 	log        *os.File
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, seed uint64) *world {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "reconciler-chaos-")
 	if err != nil {
@@ -73,6 +76,7 @@ func newWorld(t *testing.T) *world {
 	w.write("platform/environments/"+inGit+".yaml", fmt.Sprintf(
 		"namespace: shop\ntarget:\n  gitops: {repository: %q, forge: gitea, secrets: %q, argocd: {}}\n", w.proxied(w.deploy), w.path("secrets")))
 	w.write("platform/environments/"+inFolder+".yaml", fmt.Sprintf("namespace: shop\ntarget:\n  directory: {path: %q}\n", w.path("target")))
+	w.guide = newGuide(w, seed)
 	w.write("token.gitea", w.gitea.Bot.Token)
 	w.write("secret", secret)
 	for i := range w.replicas {
@@ -143,6 +147,14 @@ func (w *world) proxied(r testenv.Repo) string {
 	return "http://" + w.toGitea.Address + "/" + r.FullName() + ".git"
 }
 
+// environments are those that a repository is deployed into.
+func (w *world) environments(repository int) []string {
+	if repository < guidedRepositories {
+		return []string{inGit, inFolder, guided}
+	}
+	return []string{inGit, inFolder}
+}
+
 // newReplica writes the configuration of a server.
 func (w *world) newReplica(i int) {
 	w.Helper()
@@ -154,8 +166,8 @@ func (w *world) newReplica(i int) {
 	}
 	w.write(name+"/database", w.database.URL(w.toDatabase[i][0].Address, w.toDatabase[i][1].Address))
 	var list strings.Builder
-	for _, app := range w.apps {
-		fmt.Fprintf(&list, "  - {name: %s, url: %q, forge: gitea, branches: {main: [%s, %s]}, poll: 10s}\n", app.FullName(), w.proxied(app), inGit, inFolder)
+	for n, app := range w.apps {
+		fmt.Fprintf(&list, "  - {name: %s, url: %q, forge: gitea, branches: {main: [%s]}, poll: 10s}\n", app.FullName(), w.proxied(app), strings.Join(w.environments(n), ", "))
 	}
 	w.write(name+"/reconciler.yaml", fmt.Sprintf(`
 instance: %s

@@ -23,9 +23,23 @@ type Evidence struct {
 	// commits that ever were on a branch.
 	Deployment string
 	Clones     map[string]string
-	// InGit and InFolder are the environments that deliver into the deployment repository and into Folder.
-	InGit, InFolder, Folder string
-	// Observed is what was seen in Folder over time.
+	// InGit is the environment that delivers into the deployment repository, Folders are the others, by name. Environments
+	// are those that a repository is deployed into.
+	InGit        string
+	Folders      map[string]Folder
+	Environments map[string][]string
+	// Guided is the environment with a golden path, Office the record of the office that it speaks to.
+	Guided string
+	Office []Request
+	// Cancels are the runs that somebody tried to cancel.
+	Cancels map[int64]bool
+	// Disturbed are the times in which the office or the database could not be reached as ever.
+	Disturbed []Span
+}
+
+// Folder is where an environment delivers to, with what was seen there over time.
+type Folder struct {
+	Path     string
 	Observed Observed
 }
 
@@ -53,6 +67,8 @@ type checker struct {
 	gitea   *gitea
 	// files are Score files that were read, by commit and name.
 	files map[[2]string]scoreFile
+	// deeds are what runs did at the office, by run.
+	deeds map[int64]*deeds
 }
 
 // scoreFile is what a Score file says; broken that it cannot be deployed, found that it is there.
@@ -83,7 +99,7 @@ func Run(ctx context.Context, e Evidence) (Verdict, error) {
 
 // looks are the parts of a check.
 func (c *checker) looks() []func(context.Context) error {
-	return []func(context.Context) error{c.checkRuns, c.checkDeployment, c.checkFolder, c.checkEnd, c.checkStatuses, c.checkComments}
+	return []func(context.Context) error{c.checkRuns, c.checkOffice, c.checkGuided, c.checkDeployment, c.checkFolders, c.checkEnd, c.checkStatuses, c.checkComments}
 }
 
 func (c *checker) violated(format string, args ...any) {

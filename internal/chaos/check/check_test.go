@@ -82,8 +82,8 @@ func newScene(t *testing.T) *scene {
 	t.Cleanup(server.Close)
 	s.checker = &checker{
 		Evidence: Evidence{
-			Bot: "bot", Instance: "i", InGit: "g", InFolder: "f", Deployment: filepath.Join(s.dir, "deploy"), Folder: filepath.Join(s.dir, "folder"),
-			Clones: map[string]string{"o/r": filepath.Join(s.dir, "app")}, Observed: Observed{"app": {"s000001", "s000002"}},
+			Bot: "bot", Instance: "i", InGit: "g", Deployment: filepath.Join(s.dir, "deploy"), Environments: map[string][]string{"o/r": {"g", "f"}},
+			Clones: map[string]string{"o/r": filepath.Join(s.dir, "app")}, Folders: map[string]Folder{"f": {filepath.Join(s.dir, "folder"), Observed{"app": {"s000001", "s000002"}}}},
 		},
 		Verdict: Verdict{Numbers: map[string]int{}}, history: s.past(), gitea: &gitea{server.URL, ""}, files: map[[2]string]scoreFile{},
 	}
@@ -125,9 +125,11 @@ func (s *scene) serve(w http.ResponseWriter, r *http.Request) {
 	switch path := strings.Split(r.URL.Path, "/"); {
 	case strings.HasSuffix(r.URL.Path, "/status"):
 		answer = map[string]any{"statuses": s.statuses[path[len(path)-2]]}
+	case strings.HasSuffix(r.URL.Path, "/statuses"):
+		answer = s.statuses[path[len(path)-2]]
 	case strings.HasSuffix(r.URL.Path, "/comments"):
 		answer = s.comments
-	case r.URL.Query().Get("page") == "1":
+	case r.URL.Query().Get("page") == "1" && strings.HasPrefix(r.URL.Path, "/api/v1/repos/o/r/"):
 		answer = []pull{{Number: 1, State: "closed"}}
 	default:
 		answer = []pull{}
@@ -173,14 +175,14 @@ func TestEveryBrokenPromiseIsFound(t *testing.T) {
 	for want, spoil := range map[string]func(s *scene){
 		"app in g is \"s000001\" in the end":   func(s *scene) { s.deploy(2, "s000001") },
 		"app in f is \"\" in the end":          func(s *scene) { _ = os.Remove(filepath.Join(s.dir, "folder", manifest("app"))) },
-		"stranger is in a target":              func(s *scene) { s.write("folder/stranger/x", "") },
+		"stranger is in the target of f":       func(s *scene) { s.write("folder/stranger/x", "") },
 		"applies generation 1 of app (appl":    func(s *scene) { s.deploy(1, "s000001"); s.deploy(2, "s000002") },
 		"applies generation 2 of app (appl":    func(s *scene) { s.deploy(2, "s000001"); s.deploy(2, "s000002") },
 		"changes nothing":                      func(s *scene) { s.deploy(2, "s000002") },
 		"belongs to no run":                    func(s *scene) { s.write("deploy/x", ""); s.commit("deploy", "Somebody else's") },
 		"brings \"s000009\", want \"s000002\"": func(s *scene) { s.deploy(2, "s000009") },
-		"number 3 is out of order":             func(s *scene) { s.Observed["app"] = []string{"s000001", "s000002", "s000001"} },
-		"number 1 is out of order":             func(s *scene) { s.Observed["app"] = []string{"s000009"} },
+		"number 3 is out of order":             func(s *scene) { s.Folders["f"].Observed["app"] = []string{"s000001", "s000002", "s000001"} },
+		"number 1 is out of order":             func(s *scene) { s.Folders["f"].Observed["app"] = []string{"s000009"} },
 		"is told nowhere":                      func(s *scene) { s.history.reports = s.history.reports[1:] },
 		"was never sent":                       func(s *scene) { s.history.reports[0].Sent = false },
 		"is shown as pending":                  func(s *scene) { s.statuses[s.heads[1]][0].Status = "pending" },

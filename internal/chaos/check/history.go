@@ -24,8 +24,10 @@ type releaseRow struct {
 }
 
 type runRow struct {
-	ID, Application, Generation, Token                       int64
-	Environment, Name, Repository, Kind, State, Plan, Commit string
+	ID, Application, Generation, Token, Writes                       int64
+	Environment, Name, Repository, Kind, State, Plan, Commit, Atomic string
+	// Guided says that it follows a golden path, Began that a worker took it.
+	Guided, Began bool
 }
 
 type reportRow struct {
@@ -43,9 +45,12 @@ type history struct {
 	applications map[int64]applicationRow
 	releases     map[key]releaseRow
 	// runs are by application and generation.
-	runs    []runRow
-	reports []reportRow
-	pulls   []pullRow
+	runs []runRow
+	// steps and approvals are those of runs along golden paths.
+	steps     map[stepKey]stepRow
+	approvals []approvalRow
+	reports   []reportRow
+	pulls     []pullRow
 	// evaluated are the commits that were evaluated on a branch, as OWNER/NAME@COMMIT.
 	evaluated map[string]bool
 	// left is what is not done; disorder are jobs of one key that took their leases in another order than they were made.
@@ -55,12 +60,18 @@ type history struct {
 const (
 	sqlApplications = `SELECT id, environment, name, repository, generation, applied, removed_at IS NOT NULL AS removed FROM applications`
 	sqlReleases     = `SELECT application, generation, digest, commit, of FROM releases`
-	sqlRuns         = `SELECT id, application, generation, token, environment, name, repository, kind, state, plan, commit FROM runs ORDER BY application, generation`
-	sqlReports      = `SELECT repository, kind, target, context, state, body, sent = version AND NOT dead AS sent FROM reports ORDER BY repository, kind, target, context`
-	sqlPulls        = `SELECT repository, state, head_commit, merge_commit, number FROM pulls`
-	sqlEvaluated    = `SELECT DISTINCT repository || '@' || commit FROM evaluations WHERE ref NOT LIKE '#%'`
-	sqlLeft         = `SELECT 'job ' || kind || ' of ' || key || ' is left' FROM jobs WHERE kind <> 'look'
-UNION ALL SELECT 'job ' || kind || ' of ' || key || ' is dead: ' || coalesce(failures::text, '') FROM job_history WHERE state = 4`
+	sqlRuns         = `SELECT id, application, generation, token, writes, environment, name, repository, kind, state, plan, commit, atomic, paths IS NOT NULL AS guided, started_at IS NOT NULL AS began
+FROM runs ORDER BY application, generation`
+	sqlSteps = `SELECT run, name, attempt, asked_at IS NOT NULL AS asked, coalesce(extract(epoch FROM finished_at - asked_at), 0)::float8 AS waited
+FROM steps WHERE run IN (SELECT id FROM runs WHERE paths IS NOT NULL)`
+	sqlApprovals = `SELECT run, approved FROM approvals`
+	sqlReports   = `SELECT repository, kind, target, context, state, body, sent = version AND NOT dead AS sent FROM reports ORDER BY repository, kind, target, context`
+	sqlPulls     = `SELECT repository, state, head_commit, merge_commit, number FROM pulls`
+	sqlEvaluated = `SELECT DISTINCT repository || '@' || commit FROM evaluations WHERE ref NOT LIKE '#%'`
+	// A run along a golden path may fail: its job is dead then, and the run itself is looked at.
+	sqlLeft = `SELECT 'job ' || kind || ' of ' || key || ' is left' FROM jobs WHERE kind <> 'look'
+UNION ALL SELECT 'job ' || kind || ' of ' || key || ' is dead: ' || coalesce(failures::text, '') FROM job_history
+WHERE state = 4 AND NOT (kind = 'run' AND EXISTS (SELECT FROM runs r WHERE r.id = (args ->> 'run')::bigint AND r.state = 'failed' AND r.paths IS NOT NULL))`
 	// Jobs of a key are done one after the other: a later one has a later lease.
 	sqlDisorder = `SELECT key || ': job ' || id || ' has lease ' || token || ' after ' || before FROM
 (SELECT key, id, token, lag(token) OVER (PARTITION BY key ORDER BY id) AS before FROM job_history WHERE token IS NOT NULL AND state = 3) AS j
@@ -68,7 +79,7 @@ WHERE token <= before`
 )
 
 func readHistory(ctx context.Context, db *pgx.Conn) (*history, error) {
-	h := &history{applications: map[int64]applicationRow{}, releases: map[key]releaseRow{}, evaluated: map[string]bool{}}
+	h := &history{applications: map[int64]applicationRow{}, releases: map[key]releaseRow{}, evaluated: map[string]bool{}, steps: map[stepKey]stepRow{}}
 	applications, err := rows[applicationRow](ctx, db, sqlApplications)
 	if err != nil {
 		return nil, err
@@ -84,6 +95,16 @@ func readHistory(ctx context.Context, db *pgx.Conn) (*history, error) {
 		h.releases[key{r.Application, r.Generation}] = r
 	}
 	if h.runs, err = rows[runRow](ctx, db, sqlRuns); err != nil {
+		return nil, err
+	}
+	steps, err := rows[stepRow](ctx, db, sqlSteps)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range steps {
+		h.steps[stepKey{s.Run, s.Name}] = s
+	}
+	if h.approvals, err = rows[approvalRow](ctx, db, sqlApprovals); err != nil {
 		return nil, err
 	}
 	if h.reports, err = rows[reportRow](ctx, db, sqlReports); err != nil {
@@ -160,13 +181,15 @@ func (c *checker) checkRuns(context.Context) error {
 	for _, r := range h.runs {
 		have[key{r.Application, r.Generation}] = r
 		c.Numbers["runs "+r.State]++
-		if r.State != "succeeded" && r.State != "superseded" {
+		well := r.State == "succeeded" || r.State == "superseded"
+		if kept := r.Guided && (r.State == "failed" || r.State == "cancelled"); !well && !kept {
 			c.violated("run %d (%s in %s, generation %d) is %s", r.ID, r.Name, r.Environment, r.Generation, r.State)
 		}
 		if r.Application == before.Application && r.Token > 0 && r.Token <= before.Token {
 			c.violated("run %d of generation %d has lease %d, and run %d of generation %d had %d", r.ID, r.Generation, r.Token, before.ID, before.Generation, before.Token)
 		}
-		if r.Token > 0 || r.Application != before.Application {
+		// What undoes a run has a lease of its own, which stands in the run then.
+		if undone := r.Guided && r.State != "succeeded"; r.Token > 0 && !undone || r.Application != before.Application {
 			before = r
 		}
 		if _, known := h.releases[key{r.Application, r.Generation}]; !known {
@@ -180,7 +203,7 @@ func (c *checker) checkRuns(context.Context) error {
 	}
 	for id, a := range h.applications {
 		newest := have[key{id, a.Generation}]
-		if newest.State != "succeeded" || a.Applied != a.Generation {
+		if kept := newest.Guided && newest.State != "succeeded"; !kept && (newest.State != "succeeded" || a.Applied != a.Generation) {
 			c.violated("%s in %s: generation %d is %s, applied is %d", a.Name, a.Environment, a.Generation, newest.State, a.Applied)
 		}
 		if a.Removed != (newest.Kind == "remove") {

@@ -78,28 +78,40 @@ func (c *checker) committed(ctx context.Context, hash, name string) (string, err
 	return serialIn(text), err
 }
 
-// checkFolder looks at what was seen in the folder over time: it must be the generations in their order. That one was not
-// seen is no fault, because the next may have come at once.
-func (c *checker) checkFolder(ctx context.Context) error {
-	for name, seen := range c.Observed {
-		var want []string
-		for _, r := range c.history.of(c.InFolder, name) {
-			serial, err := c.expect(ctx, r.Application, r.Generation)
-			if err != nil {
+// checkFolders looks at what was seen in the folders over time: it must be the generations in their order. That one was
+// not seen is no fault, because the next may have come at once. One that was not approved must not be seen.
+func (c *checker) checkFolders(ctx context.Context) error {
+	for environment, folder := range c.Folders {
+		for name, seen := range folder.Observed {
+			if err := c.checkSeen(ctx, environment, name, seen); err != nil {
 				return err
 			}
-			want = append(want, serial)
 		}
-		at := 0
-		for i, serial := range seen {
-			c.Numbers["folder changes"]++
-			for at < len(want) && want[at] != serial {
-				at++
-			}
-			if at == len(want) {
-				c.violated("%s in the folder was %v over time; number %d is out of order: its generations are %v", name, seen, i+1, want)
-				break
-			}
+	}
+	return nil
+}
+
+func (c *checker) checkSeen(ctx context.Context, environment, name string, seen []string) error {
+	var want []string
+	for _, r := range c.history.of(environment, name) {
+		if c.asks(r) && !c.history.approved(r.ID) {
+			continue
+		}
+		serial, err := c.expect(ctx, r.Application, r.Generation)
+		if err != nil {
+			return err
+		}
+		want = append(want, serial)
+	}
+	at := 0
+	for i, serial := range seen {
+		c.Numbers["folder changes"]++
+		for at < len(want) && want[at] != serial {
+			at++
+		}
+		if at == len(want) {
+			c.violated("%s in %s was %v over time; number %d is out of order: its generations are %v", name, environment, seen, i+1, want)
+			break
 		}
 	}
 	return nil
@@ -107,7 +119,7 @@ func (c *checker) checkFolder(ctx context.Context) error {
 
 // checkEnd compares the targets with the newest commit of each repository.
 func (c *checker) checkEnd(ctx context.Context) error {
-	expected := map[string]bool{}
+	expected := map[[2]string]bool{}
 	for repository, clone := range c.Clones {
 		list, err := git(ctx, clone, "ls-tree", "-r", "--name-only", "origin/main")
 		if err != nil {
@@ -122,29 +134,42 @@ func (c *checker) checkEnd(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			for _, environment := range []string{c.InGit, c.InFolder} {
-				if err := c.checkApplication(ctx, environment, name, f); err != nil {
+			for _, environment := range c.Environments[repository] {
+				look := c.checkApplication
+				if environment == c.Guided {
+					look = func(ctx context.Context, _, name string, f scoreFile) error { return c.checkGuidedEnd(ctx, name, f) }
+				}
+				if err := look(ctx, environment, name, f); err != nil {
 					return err
 				}
+				expected[[2]string{environment, name}] = true
 			}
-			expected[name] = true
 		}
 	}
+	return c.checkStrangers(ctx, expected)
+}
+
+// checkStrangers looks for what is in a target and should not be.
+func (c *checker) checkStrangers(ctx context.Context, expected map[[2]string]bool) error {
 	committed, err := git(ctx, c.Deployment, "ls-tree", "--name-only", "origin/main:environments/"+c.InGit)
 	if err != nil {
 		return err
 	}
-	written, err := os.ReadDir(c.Folder)
-	if err != nil {
-		return err
+	names := map[string][]string{c.InGit: strings.Fields(committed)}
+	for environment, folder := range c.Folders {
+		written, err := os.ReadDir(folder.Path)
+		if err != nil {
+			return err
+		}
+		for _, entry := range written {
+			names[environment] = append(names[environment], entry.Name())
+		}
 	}
-	names := strings.Fields(committed)
-	for _, entry := range written {
-		names = append(names, entry.Name())
-	}
-	for _, name := range names {
-		if !expected[name] && !strings.HasPrefix(name, "_") && !strings.HasPrefix(name, ".") {
-			c.violated("%s is in a target, and no newest commit has it", name)
+	for environment, list := range names {
+		for _, name := range list {
+			if !expected[[2]string{environment, name}] && !strings.HasPrefix(name, "_") && !strings.HasPrefix(name, ".") {
+				c.violated("%s is in the target of %s, and no newest commit has it", name, environment)
+			}
 		}
 	}
 	return nil
@@ -180,7 +205,7 @@ func (c *checker) inTarget(ctx context.Context, environment, name string) (strin
 	if environment == c.InGit {
 		return c.committed(ctx, "origin/main", name)
 	}
-	text, err := os.ReadFile(filepath.Join(c.Folder, filepath.FromSlash(manifest(name))))
+	text, err := os.ReadFile(filepath.Join(c.Folders[environment].Path, filepath.FromSlash(manifest(name))))
 	if err != nil && !os.IsNotExist(err) {
 		return "", fmt.Errorf("read the folder: %w", err)
 	}

@@ -66,10 +66,7 @@ func (c *checker) checkStatuses(ctx context.Context) error {
 		if !r.Sent {
 			c.violated("%s on %s was never sent: %s %q", r.Context, commit, r.State, r.Body)
 		}
-		if r.State == "pending" && strings.Contains(r.Body, "waiting") {
-			// It told truly what it waited for, until a newer commit came; of the newest commits none waits in the end.
-			c.Numbers["commits that waited in vain"]++
-		} else if r.State == "error" || r.State == "pending" {
+		if r.State == "error" || r.State == "pending" {
 			c.violated("%s on %s ends as %s: %q", r.Context, commit, r.State, r.Body)
 		}
 	}
@@ -108,13 +105,39 @@ func (c *checker) checkHeads(ctx context.Context, told map[string]reportRow) err
 				}
 			}
 		}
-		for _, environment := range []string{c.InGit, c.InFolder} {
-			if r := told[repository+"@"+head+" "+c.context(environment)]; r.State != want {
+		for _, environment := range c.Environments[repository] {
+			r := told[repository+"@"+head+" "+c.context(environment)]
+			if must, may := c.failing(environment, repository, head); environment == c.Guided && want == "success" && (must || may && r.State == "failure") {
+				want = "failure"
+			}
+			if r.State != want {
 				c.violated("the newest commit %.7s of %s has the status %q in %s, want %s: %q", head, repository, r.State, environment, want, r.Body)
 			}
 		}
 	}
 	return nil
+}
+
+// failing says whether a commit must be told as failed, because an application's newest run for it is; and whether it may
+// be, because an earlier commit's failed and nothing went back.
+func (c *checker) failing(environment, repository, commit string) (must, may bool) {
+	ofCommit, newest := map[int64]runRow{}, map[int64]runRow{}
+	for _, r := range c.history.runs { // by generation
+		if r.Environment != environment || r.Repository != repository {
+			continue
+		}
+		newest[r.Application] = r
+		if r.Commit == commit && r.Kind == "deploy" {
+			ofCommit[r.Application] = r
+		}
+	}
+	for _, r := range ofCommit {
+		must = must || r.State == "failed"
+	}
+	for _, r := range newest {
+		may = may || r.State == "failed"
+	}
+	return must, may
 }
 
 type comment struct {

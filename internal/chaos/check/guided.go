@@ -1,0 +1,258 @@
+package check
+
+import (
+	"context"
+	"strings"
+)
+
+// stepKey names a step of a run.
+type stepKey struct {
+	run  int64
+	name string
+}
+
+type stepRow struct {
+	Run     int64
+	Name    string
+	Attempt int64
+	Asked   bool
+	// Waited is how long people were asked, in seconds.
+	Waited float64
+}
+
+type approvalRow struct {
+	Run      int64
+	Approved bool
+}
+
+// leastAsked is how long people are asked before a question ends, in seconds by the database's clock: a minute, less what
+// that clock is stepped forward by meanwhile.
+const leastAsked = 35
+
+// asks says whether a run has to be approved: the golden path asks for every other generation.
+func (c *checker) asks(r runRow) bool { return r.Guided && r.Generation%2 == 0 }
+
+// guided returns the run along the golden path that a request is for.
+func (h *history) guided(environment string, s said) (runRow, bool) {
+	for _, r := range h.runs {
+		if r.Guided && r.Environment == environment && r.Name == s.Application && r.Generation == s.Generation && r.Commit == s.Commit {
+			return r, true
+		}
+	}
+	return runRow{}, false
+}
+
+// approved says that somebody approved a run and nobody rejected it.
+func (h *history) approved(run int64) bool {
+	approved, rejected := h.answers(run)
+	return approved && !rejected
+}
+
+func (h *history) answers(run int64) (approved, rejected bool) {
+	for _, a := range h.approvals {
+		if a.Run == run {
+			approved, rejected = approved || a.Approved, rejected || !a.Approved
+		}
+	}
+	return approved, rejected
+}
+
+// after returns the runs of an application after a generation, in their order.
+func (h *history) after(application, generation int64) (list []runRow) {
+	for _, r := range h.runs {
+		if r.Application == application && r.Generation > generation {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// mustBeUndone says whether what a run did must be undone: it failed or was cancelled, or it was replaced by what follows no
+// path. What a newer one along the path replaced is left to that one, also if it failed at that moment; a newer one that
+// never began leaves it to the one behind it.
+func (h *history) mustBeUndone(r runRow) bool {
+	newer := h.after(r.Application, r.Generation)
+	if r.State == "succeeded" {
+		return false
+	}
+	if len(newer) == 0 || !newer[0].Guided {
+		return true
+	}
+	for _, n := range newer {
+		if n.Began {
+			return !n.Guided
+		}
+	}
+	return true
+}
+
+// checkGuided looks at the runs along the golden path: what failed was refused, rejected or not answered, what was cancelled
+// somebody cancelled, and what was not approved wrote nothing.
+func (c *checker) checkGuided(ctx context.Context) error {
+	for _, r := range c.history.runs {
+		if !r.Guided {
+			continue
+		}
+		c.Numbers["guided runs "+r.State]++
+		approved, rejected := c.history.answers(r.ID)
+		ask := c.history.steps[stepKey{r.ID, "ask"}]
+		expired := ask.Asked && !approved && ask.Waited >= leastAsked
+		refused := c.deeds[r.ID] != nil && c.deeds[r.ID].refused
+		switch {
+		case r.State == "failed" && rejected:
+			c.Numbers["guided runs rejected"]++
+		case r.State == "failed" && expired:
+			c.Numbers["guided runs not answered"]++
+			if err := c.checkAsked(ctx, r); err != nil {
+				return err
+			}
+		case r.State == "failed" && !refused:
+			c.violated("run %d (%s in %s, generation %d) is failed, and nobody refused or rejected it", r.ID, r.Name, r.Environment, r.Generation)
+		case r.State == "cancelled" && !c.Cancels[r.ID] && !c.torn(r):
+			c.violated("run %d (%s in %s, generation %d) is cancelled, and nobody did it", r.ID, r.Name, r.Environment, r.Generation)
+		}
+		if !c.asks(r) || approved && !rejected {
+			continue
+		}
+		if r.State == "succeeded" || r.Writes > 0 || c.history.steps[stepKey{r.ID, "release/deliver"}].Attempt > 0 {
+			c.violated("run %d (%s in %s, generation %d) is %s and wrote %d files, and nobody approved it", r.ID, r.Name, r.Environment, r.Generation, r.State, r.Writes)
+		}
+	}
+	c.checkGroups()
+	return nil
+}
+
+// checkAsked looks whether people were told that a run waited for them, whose question ended with its time.
+func (c *checker) checkAsked(ctx context.Context, r runRow) error {
+	var all []status
+	if err := c.gitea.get(ctx, "/repos/"+r.Repository+"/commits/"+r.Commit+"/statuses?limit=50", &all); err != nil {
+		return err
+	}
+	for _, s := range all {
+		if s.Context == c.context(r.Environment) && strings.Contains(s.Description, "asking") {
+			return nil
+		}
+	}
+	c.violated("run %d (%s in %s, generation %d) waited for people, and nobody was told: %v", r.ID, r.Name, r.Environment, r.Generation, all)
+	return nil
+}
+
+// failedFirst says that a run failed while nothing newer was there.
+func (h *history) failedFirst(r runRow) bool {
+	newer := h.after(r.Application, r.Generation)
+	return r.State == "failed" && (len(newer) == 0 || newer[0].Kind == "rollback" && newer[0].Commit == r.Commit)
+}
+
+// torn says that another run of the same commit failed that a run is deployed together with.
+func (c *checker) torn(r runRow) bool {
+	for _, other := range c.history.runs {
+		if r.Atomic != "" && other.ID != r.ID && other.together() == r.together() && c.history.failedFirst(other) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r runRow) together() [4]string {
+	return [4]string{r.Repository, r.Commit, r.Environment, r.Atomic}
+}
+
+// checkGroups looks at what is deployed all or none: where one failed, none of the others stays, unless there was nothing
+// before it.
+func (c *checker) checkGroups() {
+	groups := map[[4]string]bool{}
+	for _, r := range c.history.runs {
+		if r.Atomic == "" || r.Kind != "deploy" {
+			continue
+		}
+		torn := c.torn(r)
+		groups[r.together()] = groups[r.together()] || torn
+		if torn && r.State == "succeeded" && len(c.history.after(r.Application, r.Generation)) == 0 && c.history.good(r.Application, r.Generation) {
+			c.violated("%s in %s stays at generation %d of %.7s, and another one of its group failed", r.Name, r.Environment, r.Generation, r.Commit)
+		}
+	}
+	for _, torn := range groups {
+		if torn {
+			c.Numbers["groups taken back"]++
+		} else {
+			c.Numbers["groups"]++
+		}
+	}
+}
+
+// good says whether an application has a generation before another one to which it can go back.
+func (h *history) good(application, generation int64) bool {
+	for _, r := range h.runs {
+		if r.Application == application && r.Generation < generation && r.State == "succeeded" && r.Kind != "remove" {
+			return true
+		}
+	}
+	return false
+}
+
+// checkGuidedEnd compares an application with its Score file where a golden path may have kept it back: it is at its newest
+// commit, or that was tried and failed, and it is as it was.
+func (c *checker) checkGuidedEnd(ctx context.Context, name string, f scoreFile) error {
+	a, known := c.history.live(c.Guided, name)
+	newest, tried := c.history.newest(a.ID)
+	if !known || newest.ID == 0 {
+		if !f.broken {
+			c.violated("%s in %s was never tried", name, c.Guided)
+		}
+		return nil
+	}
+	have, err := c.inTarget(ctx, c.Guided, name)
+	if err != nil {
+		return err
+	}
+	is, err := c.expect(ctx, a.ID, newest.Generation)
+	if err != nil {
+		return err
+	}
+	wanted, err := c.expect(ctx, a.ID, tried.Generation)
+	if err != nil {
+		return err
+	}
+	if newest.State == "succeeded" {
+		// What the newest run brought out is there, and it is what the commit wants, or what the one that failed went back to.
+		back := newest.Kind == "rollback" && f.serial == wanted && c.lost(tried)
+		if have != is || !f.broken && have != f.serial && !back {
+			c.violated("%s in %s is %q in the end, want %q (generation %d is a %s of %q, tried was %q)", name, c.Guided, have, f.serial, newest.Generation, newest.Kind, is, wanted)
+		}
+		c.Numbers["guided applications that went back"] += map[bool]int{true: 1}[back]
+		return nil
+	}
+	// It failed without a way back, or was cancelled: it is as it was, or has come out.
+	before := ""
+	if a.Applied > 0 {
+		if before, err = c.expect(ctx, a.ID, a.Applied); err != nil {
+			return err
+		}
+	}
+	c.Numbers["guided applications left as they were"]++
+	if newest.State == "failed" && a.Applied > 0 {
+		c.violated("%s in %s: generation %d failed, and nothing went back", name, c.Guided, newest.Generation)
+	}
+	if have != before && have != is || !f.broken && f.serial != is {
+		c.violated("%s in %s is %q in the end, want %q or %q; generation %d is %s", name, c.Guided, have, before, is, newest.Generation, newest.State)
+	}
+	return nil
+}
+
+// newest returns the newest run of an application, and the newest that a commit asked for.
+func (h *history) newest(application int64) (newest, tried runRow) {
+	for _, r := range h.runs { // by generation
+		if r.Application == application {
+			newest = r
+			if r.Kind == "deploy" {
+				tried = r
+			}
+		}
+	}
+	return newest, tried
+}
+
+// lost says that what a commit asked for did not come about, or was taken back.
+func (c *checker) lost(r runRow) bool {
+	return r.State == "failed" || r.State == "cancelled" || c.torn(r)
+}

@@ -1,0 +1,296 @@
+package check
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// begun is when the first request of a guided scene came; one comes each second.
+var begun = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// newGuidedScene is a scene with a second repository, o/q, that is deployed along a golden path, in order too: one and two
+// come out (generation 1), together (2), of which the office refuses one, so that both go back (3); then one comes out (4),
+// and two is rejected (4) and goes back (5).
+func newGuidedScene(t *testing.T) *scene {
+	t.Helper()
+	s := newScene(t)
+	s.write("guided/README", "")
+	s.git("guided", "init", "--quiet", "--initial-branch=main")
+	var commits []string
+	for n, files := range [][]string{{"one", "two"}, {"one", "two"}, {"one"}, {"two"}} {
+		for _, name := range files {
+			s.write("guided/"+name+"/score.yaml", fmt.Sprintf("SERIAL: s%06d", n+1))
+		}
+		commits = append(commits, s.commit("guided", "Change"))
+	}
+	s.Clones["o/q"], s.Environments["o/q"], s.Guided = filepath.Join(s.dir, "guided"), []string{"p"}, "p"
+	s.Folders["p"] = Folder{filepath.Join(s.dir, "out"), Observed{"one": {"s000001", "s000002", "s000001", "s000003"}, "two": {"s000001", "s000002", "s000001"}}}
+	s.write("out/"+manifest("one"), "SERIAL: s000003")
+	s.write("out/"+manifest("two"), "SERIAL: s000001")
+	h := s.history
+	h.steps = map[stepKey]stepRow{}
+	h.applications[3] = applicationRow{ID: 3, Environment: "p", Name: "one", Repository: "o/q", Generation: 4, Applied: 4}
+	h.applications[4] = applicationRow{ID: 4, Environment: "p", Name: "two", Repository: "o/q", Generation: 5, Applied: 5}
+	s.guidedRun(3, "one", 1, commits[0], "succeeded", "open note site/eu site/us tell")
+	s.guidedRun(4, "two", 1, commits[0], "succeeded", "open note site/eu site/us tell")
+	s.guidedRun(4, "two", 2, commits[1], "succeeded", "open note site/eu site/us tell")
+	s.guidedRun(3, "one", 2, commits[1], "failed", "open note site/eu site/us -tell !site/us !site/eu !open")
+	s.rollback(3, "one", 3, commits[1])
+	s.rollback(4, "two", 3, commits[1])
+	s.guidedRun(3, "one", 4, commits[2], "succeeded", "open note site/eu site/us tell")
+	s.guidedRun(4, "two", 4, commits[3], "failed", "open note !open")
+	s.rollback(4, "two", 5, commits[3])
+	for i := range h.runs {
+		if r := &h.runs[i]; r.Commit == commits[1] && r.Guided {
+			r.Atomic = "suite 1"
+		}
+	}
+	for i := range h.approvals {
+		h.approvals[i].Approved = h.approvals[i].Run != 44
+	}
+	slices.SortFunc(h.runs, func(a, b runRow) int { return int(10*(a.Application-b.Application) + a.Generation - b.Generation) })
+	for i, commit := range commits {
+		state := []string{"success", "failure", "success", "failure"}[i]
+		h.reports = append(h.reports, reportRow{"o/q", "status", commit, "reconciler/i/p", state, "1 of it", true})
+		s.statuses[commit] = []status{{"reconciler/i/p", state, "1 of it"}}
+	}
+	return s
+}
+
+// guidedRun adds a run along the golden path to the past, with what it asked the office in this order: STEP, -STEP that was
+// refused, !STEP that was undone.
+func (s *scene) guidedRun(application int64, name string, generation int64, commit, state, did string) {
+	id, h := 10*application+generation, s.history
+	h.releases[key{application, generation}] = releaseRow{Application: application, Generation: generation, Digest: "d", Commit: commit}
+	h.runs = append(h.runs, runRow{
+		ID: id, Application: application, Generation: generation, Token: 1000 + 10*generation + application, Environment: "p", Name: name, Repository: "o/q",
+		Kind: "deploy", State: state, Commit: commit, Guided: true, Began: true,
+	})
+	if generation%2 == 0 {
+		h.steps[stepKey{id, "ask"}] = stepRow{Asked: true}
+		h.approvals = append(h.approvals, approvalRow{Run: id})
+	}
+	tickets := map[string]int{}
+	for what := range strings.FieldsSeq(did) {
+		step := strings.TrimLeft(what, "-!")
+		h.steps[stepKey{id, asSteps[step]}] = stepRow{Attempt: 1}
+		r := Request{At: begun.Add(time.Duration(len(s.Office)) * time.Second), Path: "/do/" + step, Status: http.StatusOK, Ticket: len(s.Office)}
+		more := ""
+		switch {
+		case what[0] == '!':
+			r.Path, more = "/undo/"+step, fmt.Sprintf(`, "ticket": %d`, tickets[step])
+		case what[0] == '-':
+			r.Status = http.StatusUnprocessableEntity
+		case step == "tell":
+			more = fmt.Sprintf(`, "seats": [%d, %d]`, tickets["site/eu"], tickets["site/us"])
+		case strings.HasPrefix(step, "site"):
+			more = fmt.Sprintf(`, "window": %d`, tickets["open"])
+		}
+		if r.Path == "/do/"+step {
+			tickets[step] = r.Ticket
+		}
+		r.Key = fmt.Sprintf("%d %s", id, r.Path)
+		r.Body = fmt.Sprintf(`{"application": %q, "generation": %d, "commit": %q%s}`, name, generation, commit, more)
+		s.Office = append(s.Office, r)
+	}
+}
+
+func (s *scene) rollback(application int64, name string, generation int64, commit string) {
+	id, first := 10*application+generation, int64(1)
+	s.history.releases[key{application, generation}] = releaseRow{Application: application, Generation: generation, Digest: "d", Commit: commit, Of: &first}
+	s.history.runs = append(s.history.runs, runRow{
+		ID: id, Application: application, Generation: generation, Token: 1000 + 10*generation + application, Environment: "p", Name: name, Repository: "o/q",
+		Kind: "rollback", State: "succeeded", Commit: commit, Began: true,
+	})
+}
+
+// request finds what a run asked the office, as its id and the path.
+func (s *scene) request(run, path string) *Request {
+	s.Helper()
+	i := s.at(run, path)
+	return &s.Office[i]
+}
+
+func (s *scene) at(run, path string) int {
+	s.Helper()
+	i := slices.IndexFunc(s.Office, func(r Request) bool { return r.Key == run+" "+path })
+	if i < 0 {
+		s.Fatalf("run %s did not ask %s", run, path)
+	}
+	return i
+}
+
+// move puts a request at the end of the record, or at its beginning.
+func (s *scene) move(run, path string, end bool) {
+	s.Helper()
+	i := s.at(run, path)
+	r := s.Office[i]
+	s.Office = slices.Delete(s.Office, i, i+1)
+	if end {
+		s.Office = append(s.Office, r)
+	} else {
+		s.Office = slices.Insert(s.Office, 0, r)
+	}
+}
+
+// drop takes requests out of the record.
+func (s *scene) drop(run string, paths ...string) {
+	s.Helper()
+	for _, path := range paths {
+		i := s.at(run, path)
+		s.Office = slices.Delete(s.Office, i, i+1)
+	}
+}
+
+func (s *scene) again(run, path string, change func(*Request)) {
+	s.Helper()
+	r := *s.request(run, path)
+	change(&r)
+	s.Office = append(s.Office, r)
+}
+
+func (s *scene) replace(run, path, what, by string) {
+	s.Helper()
+	r := s.request(run, path)
+	if !strings.Contains(r.Body, what) {
+		s.Fatalf("%s has no %q", r.Body, what)
+	}
+	r.Body = strings.Replace(r.Body, what, by, 1)
+}
+
+func (s *scene) dropRuns(application, from int64) {
+	s.history.runs = slices.DeleteFunc(s.history.runs, func(r runRow) bool { return r.Application == application && r.Generation >= from })
+	for k := range s.history.releases {
+		if k.application == application && k.generation >= from {
+			delete(s.history.releases, k)
+		}
+	}
+	s.Office = slices.DeleteFunc(s.Office, func(r Request) bool {
+		var id int64
+		_, _ = fmt.Sscan(r.Key, &id)
+		return id/10 == application && id%10 >= from
+	})
+	a := s.history.applications[application]
+	a.Generation, a.Applied = from-1, from-1
+	s.history.applications[application] = a
+}
+
+func TestGuidedWorldInOrderHasNoViolations(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(s *scene){
+		"as it is": func(*scene) {},
+		"a request is sent again": func(s *scene) {
+			s.again("31", "/do/open", func(r *Request) { r.Again = true })
+		},
+		"the office was busy first": func(s *scene) {
+			s.Office = slices.Insert(s.Office, 0, *s.request("31", "/do/open"))
+			s.Office[0].Status = http.StatusServiceUnavailable
+		},
+		"a newer one along the path leaves what the one before did": func(s *scene) {
+			s.edit(3, 1, func(r *runRow) { r.State = "superseded" })
+			s.edit(3, 4, func(r *runRow) { r.Token = 2000 })
+		},
+		"the office was busy when it was asked to undo": func(s *scene) {
+			s.again("32", "/undo/site/us", func(*Request) {})
+			s.request("32", "/undo/site/us").Status = http.StatusServiceUnavailable
+		},
+		"what was undone out of order could not be sent at first": func(s *scene) {
+			s.move("32", "/undo/site/us", true)
+			s.Office[len(s.Office)-1].At = begun.Add(time.Hour)
+			s.Disturbed = []Span{{begun.Add(30 * time.Minute), begun.Add(31 * time.Minute)}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newGuidedScene(t)
+			change(s)
+			if found := s.check(); len(found) > 0 {
+				t.Errorf("violations: %q", found)
+			}
+			if s.Numbers["office effects"] != 26 || s.Numbers["runs undone"] != 2 || s.Numbers["groups taken back"] != 1 {
+				t.Errorf("numbers: %v", s.Numbers)
+			}
+		})
+	}
+}
+
+func TestEveryBrokenPromiseOfAGoldenPathIsFound(t *testing.T) {
+	t.Parallel()
+	for want, spoil := range map[string]func(s *scene){
+		"has two requests":                  func(s *scene) { s.again("31", "/do/open", func(r *Request) { r.Body += " " }) },
+		"of which no run began":             func(s *scene) { s.replace("31", "/do/open", `"generation": 1`, `"generation": 9`) },
+		"generation 1 of one, of which no":  func(s *scene) { delete(s.history.steps, stepKey{31, "open"}) },
+		"with two keys":                     func(s *scene) { s.again("31", "/do/open", func(r *Request) { r.Key = "other" }) },
+		"when generation 4 was on its way":  func(s *scene) { s.move("31", "/do/note", true) },
+		"did tell without site/us":          func(s *scene) { s.move("34", "/do/tell", false) },
+		"did site/eu without note":          func(s *scene) { s.drop("34", "/do/note") },
+		"goes on with 99":                   func(s *scene) { s.replace("31", "/do/site/eu", `"window": 0`, `"window": 99`) },
+		"tells [2 99]":                      func(s *scene) { s.replace("31", "/do/tell", "[2, 3]", "[2, 99]") },
+		"did not do tell":                   func(s *scene) { s.drop("31", "/do/tell") },
+		"is failed, and 3 of its effects":   func(s *scene) { s.drop("32", "/undo/site/us", "/undo/site/eu", "/undo/open") },
+		"is failed, and 1 of its effects":   func(s *scene) { s.drop("44", "/undo/open") },
+		"is superseded, and 1 of its effec": func(s *scene) { s.drop("44", "/undo/open"); s.edit(4, 4, func(r *runRow) { r.State = "superseded" }) },
+		"is cancelled, and 1 of its effect": func(s *scene) { s.drop("44", "/undo/open"); s.edit(4, 4, func(r *runRow) { r.State = "cancelled" }) },
+		"is superseded, and half undone": func(s *scene) {
+			s.again("31", "/do/open", func(r *Request) { r.Path, r.Key, r.Ticket = "/undo/open", "31 u", 0 })
+			s.edit(3, 1, func(r *runRow) { r.State = "superseded" })
+		},
+		"succeeded, and was undone":    func(s *scene) { s.edit(3, 2, func(r *runRow) { r.State = "succeeded" }) },
+		"was undone before it was":     func(s *scene) { s.move("44", "/undo/open", false); s.Office[0].At = begun.Add(-time.Second) },
+		"open was undone before site/": func(s *scene) { s.move("32", "/undo/site/us", true) },
+		"ticket 99 of open was undone": func(s *scene) {
+			s.replace("44", "/undo/open", `"ticket": `+fmt.Sprint(s.request("44", "/do/open").Ticket), `"ticket": 99`)
+		},
+		"site/eu, and nobody approved it":   func(s *scene) { s.history.approvals = nil },
+		"wrote 0 files, and nobody approve": func(s *scene) { s.history.approvals = nil },
+		"wrote 2 files, and nobody approve": func(s *scene) { s.edit(4, 4, func(r *runRow) { r.Writes = 2 }) },
+		"nobody refused or rejected it":     func(s *scene) { s.drop("32", "/do/tell") },
+		"is cancelled, and nobody did it":   func(s *scene) { s.edit(4, 4, func(r *runRow) { r.State = "cancelled" }) },
+		"two in p was [s000001 s000002 s00": func(s *scene) { s.Folders["p"].Observed["two"] = append(s.Folders["p"].Observed["two"], "s000004") },
+		"waited for people, and nobody was": func(s *scene) {
+			s.history.approvals = slices.DeleteFunc(s.history.approvals, func(a approvalRow) bool { return a.Run == 44 })
+			s.history.steps[stepKey{44, "ask"}] = stepRow{Asked: true, Waited: 60}
+		},
+		"two in p stays at generation 2":          func(s *scene) { s.dropRuns(4, 3) },
+		"generation 4 failed, and nothing went":   func(s *scene) { s.dropRuns(4, 5); s.edit4Applied(3) },
+		"one in p was never tried":                func(s *scene) { a := s.history.applications[3]; a.Removed = true; s.history.applications[3] = a },
+		"one in p is \"s000001\" in the end":      func(s *scene) { s.write("out/"+manifest("one"), "SERIAL: s000001") },
+		"two in p is \"s000001\" in the end, wan": func(s *scene) { s.edit(4, 4, func(r *runRow) { r.State = "superseded" }) },
+		"1 waiting for a confirmation":            func(s *scene) { s.toldOf(0, "pending", "1 waiting for a confirmation") },
+		"in p, want failure":                      func(s *scene) { s.toldOf(3, "success", "1 on hold") },
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			s := newGuidedScene(t)
+			spoil(s)
+			if found := s.check(); !slices.ContainsFunc(found, func(v string) bool { return strings.Contains(v, want) }) {
+				t.Errorf("not found; found is %q", found)
+			}
+		})
+	}
+}
+
+// edit4Applied says which generation of two came out last.
+func (s *scene) edit4Applied(generation int64) {
+	a := s.history.applications[4]
+	a.Applied = generation
+	s.history.applications[4] = a
+}
+
+// toldOf changes what is told of a commit along the golden path, at both ends.
+func (s *scene) toldOf(n int, state, text string) {
+	for i := range s.history.reports {
+		if r := &s.history.reports[i]; r.Context == "reconciler/i/p" {
+			if n == 0 {
+				r.State, r.Body = state, text
+				s.statuses[r.Target] = []status{{r.Context, state, text}}
+			}
+			n--
+		}
+	}
+}

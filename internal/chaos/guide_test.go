@@ -1,0 +1,221 @@
+//go:build chaos
+
+package chaos
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/innominatus/reconciler/internal/chaos/check"
+	"github.com/innominatus/reconciler/internal/testenv"
+)
+
+// Steps that ask the office are tried longer than the office is disturbed. One attempt asks the database, too, and outlives
+// its slowness.
+const sent = `timeout: 6s
+    retry: {attempts: 20, wait: 200ms, limit: 2s}
+    http: {method: POST, url: "http://OFFICE/do/`
+
+// guidedPath is the way around a deployment in the third environment; OFFICE is its address. What is sent says for which release it is.
+const guidedPath = `
+description: Open a window, note it, ask for every other release, take seats, deploy, tell
+steps:
+  - id: open
+    ` + sent + `open", body: {application: "${application}", generation: "${generation}", commit: "${commit}"}}
+    outputs: {ticket: {type: integer, value: response.body.n}}
+    compensate: {http: {method: POST, url: "http://OFFICE/undo/open", body: {application: "${application}", generation: "${generation}", commit: "${commit}", ticket: "${steps.open.ticket}"}}}
+  - id: note
+    ` + sent + `note", body: {application: "${application}", generation: "${generation}", commit: "${commit}"}}
+  - id: never
+    when: generation < 0
+    ` + sent + `never", body: {application: "${application}", generation: "${generation}", commit: "${commit}"}}
+  - {id: ask, needs: [open, note, never], when: generation % 2 == 0, approval: {within: 1m, text: "Deploy ${application}?"}}
+  - {id: seats, needs: [ask], uses: seats, with: {sites: [eu, us], window: "${steps.open.ticket}"}}
+  - {id: release, needs: [seats], uses: release}
+  - id: tell
+    needs: [release]
+    ` + sent + `tell", body: {application: "${application}", generation: "${generation}", commit: "${commit}", seats: "${steps.seats.tickets}"}}
+`
+
+const seatsPath = `
+params: {sites: {type: array}, window: {type: integer}}
+steps:
+  - id: site
+    for_each: params.sites
+    ` + sent + `site/${each.value}", body: {application: "${application}", generation: "${generation}", commit: "${commit}", window: "${params.window}"}}
+    outputs: {ticket: {type: integer, value: response.body.n}}
+    compensate: {http: {method: POST, url: "http://OFFICE/undo/site/${each.value}", body: {application: "${application}", generation: "${generation}", commit: "${commit}", ticket: "${steps.site.ticket}"}}}
+outputs: {tickets: {type: array, value: steps.site.ticket}}
+`
+
+// busy is how often the office answers that it is, in parts of one.
+const busy = 0.1
+
+// guide is what stands beside the golden path: the office, what it refuses, and what people and faults did to runs.
+type guide struct {
+	office *testenv.Office
+
+	mu sync.Mutex
+	r  *rand.Rand
+	// refused are what the office does not do, as STEP COMMIT APPLICATION.
+	refused map[string]bool
+	// cancelled are the runs that somebody tried to cancel.
+	cancelled map[int64]bool
+	// spans are when the office or the database could not be reached as ever.
+	spans []check.Span
+}
+
+func newGuide(w *world, seed uint64) *guide {
+	g := &guide{office: testenv.NewOffice(w.T), r: rand.New(rand.NewPCG(seed, 2)), refused: map[string]bool{}, cancelled: map[int64]bool{}}
+	g.office.Remember(g.decide)
+	w.toOffice = testenv.NewToxicProxy(w.T, strings.TrimPrefix(g.office.URL, "http://"))
+	w.write("platform/environments/"+guided+".yaml", fmt.Sprintf("namespace: shop\ntarget:\n  directory: {path: %q}\npath: careful\n", w.path(guided)))
+	w.write("platform/paths/careful.yaml", strings.ReplaceAll(guidedPath, "OFFICE", w.toOffice.Address))
+	w.write("platform/paths/seats.yaml", strings.ReplaceAll(seatsPath, "OFFICE", w.toOffice.Address))
+	return g
+}
+
+// decide is the office's answer to a new request.
+func (g *guide) decide(r *http.Request, body []byte) int {
+	var said struct{ Application, Commit string }
+	if json.Unmarshal(body, &said) != nil {
+		return http.StatusBadRequest
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.r.Float64() < busy:
+		return http.StatusServiceUnavailable
+	case g.refused[refusal(strings.TrimPrefix(r.URL.Path, "/do/"), said.Commit, said.Application)]:
+		return http.StatusUnprocessableEntity
+	}
+	return http.StatusOK
+}
+
+func refusal(step, commit, application string) string { return step + " " + commit + " " + application }
+
+// refuse has the office refuse a step of an application's run from now on.
+func (g *guide) refuse(step, commit, application string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.refused[refusal(step, commit, application)] = true
+}
+
+// disturbed notes that something was not as ever since a time.
+func (g *guide) disturbed(since time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.spans = append(g.spans, check.Span{From: since, To: time.Now()})
+}
+
+// evidence adds what is known of runs to what the checker may look at.
+func (g *guide) evidence(e *check.Evidence) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	e.Guided, e.Cancels, e.Disturbed = guided, g.cancelled, g.spans
+	for _, r := range g.office.Record() {
+		e.Office = append(e.Office, check.Request{At: r.At, Path: r.Path, Key: r.Key, Body: string(r.Body), Status: r.Status, Ticket: r.N, Again: r.Again})
+	}
+}
+
+// run is what the API tells of one.
+type run struct {
+	ID                        int64
+	Application, State, Waits string
+	PausedBy                  string
+}
+
+func (r run) asks() bool { return strings.Contains(r.Waits, "approvals") }
+
+// unanswered says that nobody answers what is asked about an application: the question ends with its time.
+func (r run) unanswered() bool {
+	return strings.HasSuffix(r.Application, "3") || strings.HasSuffix(r.Application, "7")
+}
+
+// underWay returns the runs along the golden path that have begun and not ended, the oldest first, of all repositories if
+// none is named.
+func (w *world) underWay(repository string) (list []run, err error) {
+	var all []run
+	_, err = w.api("GET", "/runs?limit=500&environment="+guided+"&repository="+repository, nil, &all)
+	for _, r := range all {
+		if r.State == "running" {
+			list = append([]run{r}, list...)
+		}
+	}
+	return list, err
+}
+
+// steer does with runs of a repository what people do, and says what came of it.
+func (a *author) steer(kind string, r *rand.Rand) string {
+	list, err := a.underWay(a.repo.FullName())
+	if err != nil {
+		return err.Error()
+	}
+	var told []string
+	do := func(r run, what string) {
+		told = append(told, fmt.Sprintf("%s run %d of %s: %v", what, r.ID, r.Application, a.try(path.Join("/runs", fmt.Sprint(r.ID), what), map[string]string{})))
+	}
+	chosen := 0
+	if len(list) > 0 {
+		chosen = r.IntN(len(list))
+	}
+	for i, r := range list {
+		switch {
+		case kind == "approve" && r.asks() && !r.unanswered(), kind == "reject" && r.asks() && !r.unanswered() && len(told) == 0:
+			do(r, kind)
+		case kind == "go on" && r.PausedBy != "":
+			do(r, "resume")
+		case kind == "pause" && i == chosen:
+			do(r, kind)
+		case kind == "cancel" && i == chosen:
+			a.guide.mu.Lock()
+			a.guide.cancelled[r.ID] = true
+			a.guide.mu.Unlock()
+			do(r, kind)
+		}
+	}
+	return strings.Join(told, ", ")
+}
+
+// leave answers all questions but those that nobody answers, and resumes what is paused.
+func (w *world) leave() {
+	list, err := w.underWay("")
+	if err != nil {
+		return // the next turn asks again
+	}
+	for _, r := range list {
+		if r.PausedBy != "" {
+			w.note("resume run %d of %s: %v", r.ID, r.Application, w.try(fmt.Sprintf("/runs/%d/resume", r.ID), nil))
+		}
+		if r.asks() && !r.unanswered() {
+			w.note("approve run %d of %s: %v", r.ID, r.Application, w.try(fmt.Sprintf("/runs/%d/approve", r.ID), map[string]string{}))
+		}
+	}
+}
+
+// together changes two or three applications that are deployed all or none. Now and then the office refuses one of them,
+// before it is deployed or after.
+func (a *author) together(serial int, r *rand.Rand) string {
+	a.Helper()
+	names := a.names()
+	r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	names = names[:2+r.IntN(2)]
+	for _, name := range names {
+		a.put(name, scoreOptions{serial: serial, atomic: true})
+	}
+	commit := a.commit(fmt.Sprintf("together %v", names))
+	told := fmt.Sprint(names)
+	if r.IntN(5) < 2 {
+		step := []string{"site/us", "tell"}[r.IntN(2)]
+		a.guide.refuse(step, commit, names[0])
+		told += fmt.Sprintf(", %s of %s is refused", step, names[0])
+	}
+	a.git("push", "--quiet", "origin", "main")
+	return told
+}
