@@ -35,8 +35,8 @@ AND NOT EXISTS (SELECT FROM steps WHERE run = $1 AND (undone_at IS NOT NULL OR u
 // then is undone beside it.
 const (
 	undoTime = 20 * time.Second
-	// undoWait is the first wait before another attempt within that time; the following ones grow.
-	undoWait = 500 * time.Millisecond
+	// undoWait is the first wait before another attempt within that time, and undoLimit the longest.
+	undoWait, undoLimit = 200 * time.Millisecond, 2 * time.Second
 )
 
 // UndoHandler returns what the queue calls for jobs of [UndoKind].
@@ -115,7 +115,7 @@ func (e *engine) undoAtOnce(ctx context.Context) error {
 		}
 		return failure
 	}
-	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(undoWait), backoff.WithMaxElapsedTime(0))
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(undoWait), backoff.WithMaxInterval(undoLimit), backoff.WithMaxElapsedTime(0))
 	_ = backoff.Retry(attempt, backoff.WithContext(wait, limit)) // the last failure says more than that the time is over
 	return failure
 }

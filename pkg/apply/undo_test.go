@@ -1,8 +1,10 @@
 package apply
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"testing"
 
@@ -104,5 +106,34 @@ func TestARunIsUndoneThatFailsWhileARollbackWaits(t *testing.T) {
 	w.until("it to be undone", func() bool { return slices.Contains(o.Asked(), "DELETE /first") })
 	if state := w.run(run.ID).State; state != Failed {
 		t.Errorf("the run is %s", state)
+	}
+}
+
+// A rollback waits for what can be undone soon.
+func TestWhatIsNotUndoneAtOnceIsTriedAgainBeforeTheRollback(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), testenv.NewOffice(t)
+	a := w.app("shop")
+	w.work()
+	w.deployed(a, w.build("shop", image("shop:1")))
+	o.On(func(r *http.Request, n int) int {
+		switch {
+		case r.Method == http.MethodDelete && n <= 2:
+			return http.StatusServiceUnavailable
+		case r.URL.Path == "/second":
+			return http.StatusBadRequest
+		}
+		return 0
+	})
+	tries := make(chan int, 1)
+	w.target.on(func(context.Context, Delivery) error {
+		tries <- len(o.Keys("DELETE /first"))
+		return nil
+	})
+	if run := w.ended(w.along(a, w.build("shop", image("shop:2")), fmt.Sprintf(askAfterFirst, o.URL))); run.State != Failed {
+		t.Errorf("the run is %s", run.State)
+	}
+	if n := <-tries; n != 3 {
+		t.Errorf("the rollback began after %d tries", n)
 	}
 }
