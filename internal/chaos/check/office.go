@@ -202,11 +202,26 @@ func (c *checker) checkUndone(r runRow, d *deeds) {
 		return
 	}
 	c.Numbers["runs undone"]++
+	c.checkUndoneFirst(r, d)
 	open, undone := d.tried["open"]
 	for step, tried := range d.tried {
 		// A request that did not get through is sent again after the others.
 		if undone && open < tried && c.calm(d.last, c.Office[tried].At) {
 			c.violated("run %d (%s, generation %d): open was undone before %s", r.ID, r.Name, r.Generation, step)
+		}
+	}
+}
+
+// checkUndoneFirst looks whether a run that failed was undone before it was rolled back. What does not get through for a time
+// is undone beside that.
+func (c *checker) checkUndoneFirst(r runRow, d *deeds) {
+	newer := c.history.after(r.Application, r.Generation)
+	if !c.history.failedFirst(r) || len(newer) == 0 || !newer[0].Began || r.Token < newer[0].Token {
+		return
+	}
+	for step, e := range d.undone {
+		if c.calm(d.last, e.At) {
+			c.violated("run %d (%s, generation %d): %s was undone beside generation %d", r.ID, r.Name, r.Generation, step, newer[0].Generation)
 		}
 	}
 }
