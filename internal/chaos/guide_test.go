@@ -138,11 +138,10 @@ func (r run) unanswered() bool {
 	return strings.HasSuffix(r.Application, "3") || strings.HasSuffix(r.Application, "7")
 }
 
-// underWay returns the runs along the golden path that have begun and not ended, the oldest first, of all repositories if
-// none is named.
-func (w *world) underWay(repository string) (list []run, err error) {
+// underWay returns the runs along the golden path that have begun and not ended, the oldest first.
+func (w *world) underWay() (list []run, err error) {
 	var all []run
-	_, err = w.api("GET", "/runs?limit=500&environment="+guided+"&repository="+repository, nil, &all)
+	_, err = w.api("GET", "/runs?limit=500&environment="+guided, nil, &all)
 	for _, r := range all {
 		if r.State == "running" {
 			list = append([]run{r}, list...)
@@ -151,15 +150,15 @@ func (w *world) underWay(repository string) (list []run, err error) {
 	return list, err
 }
 
-// steer does with runs of a repository what people do, and says what came of it.
-func (a *author) steer(kind string, r *rand.Rand) string {
-	list, err := a.underWay(a.repo.FullName())
+// steer does with runs what people do, and says what came of it.
+func (w *world) steer(kind string, r *rand.Rand) string {
+	list, err := w.underWay()
 	if err != nil {
 		return err.Error()
 	}
 	var told []string
 	do := func(r run, what string) {
-		told = append(told, fmt.Sprintf("%s run %d of %s: %v", what, r.ID, r.Application, a.try(path.Join("/runs", fmt.Sprint(r.ID), what), map[string]string{})))
+		told = append(told, fmt.Sprintf("%s run %d of %s: %v", what, r.ID, r.Application, w.try(path.Join("/runs", fmt.Sprint(r.ID), what), map[string]string{})))
 	}
 	chosen := 0
 	if len(list) > 0 {
@@ -174,9 +173,9 @@ func (a *author) steer(kind string, r *rand.Rand) string {
 		case kind == "pause" && i == chosen:
 			do(r, kind)
 		case kind == "cancel" && i == chosen:
-			a.guide.mu.Lock()
-			a.guide.cancelled[r.ID] = true
-			a.guide.mu.Unlock()
+			w.guide.mu.Lock()
+			w.guide.cancelled[r.ID] = true
+			w.guide.mu.Unlock()
 			do(r, kind)
 		}
 	}
@@ -185,7 +184,7 @@ func (a *author) steer(kind string, r *rand.Rand) string {
 
 // leave answers all questions but those that nobody answers, and resumes what is paused.
 func (w *world) leave() {
-	list, err := w.underWay("")
+	list, err := w.underWay()
 	if err != nil {
 		return // the next turn asks again
 	}

@@ -191,6 +191,10 @@ func TestGuidedWorldInOrderHasNoViolations(t *testing.T) {
 			s.Office = slices.Insert(s.Office, 0, *s.request("31", "/do/open"))
 			s.Office[0].Status = http.StatusServiceUnavailable
 		},
+		"a question ended with its time": func(s *scene) {
+			s.history.approvals = slices.DeleteFunc(s.history.approvals, func(a approvalRow) bool { return a.Run == 44 })
+			s.history.steps[stepKey{44, "ask"}] = stepRow{Asked: true, Waited: 60}
+		},
 		"a newer one along the path leaves what the one before did": func(s *scene) {
 			s.edit(3, 1, func(r *runRow) { r.State = "superseded" })
 			s.edit(3, 4, func(r *runRow) { r.Token = 2000 })
@@ -251,12 +255,12 @@ func TestEveryBrokenPromiseOfAGoldenPathIsFound(t *testing.T) {
 		"wrote 0 files, and nobody approve": func(s *scene) { s.history.approvals = nil },
 		"wrote 2 files, and nobody approve": func(s *scene) { s.edit(4, 4, func(r *runRow) { r.Writes = 2 }) },
 		"nobody refused or rejected it":     func(s *scene) { s.drop("32", "/do/tell") },
-		"is cancelled, and nobody did it":   func(s *scene) { s.edit(4, 4, func(r *runRow) { r.State = "cancelled" }) },
-		"two in p was [s000001 s000002 s00": func(s *scene) { s.Folders["p"].Observed["two"] = append(s.Folders["p"].Observed["two"], "s000004") },
-		"waited for people, and nobody was": func(s *scene) {
-			s.history.approvals = slices.DeleteFunc(s.history.approvals, func(a approvalRow) bool { return a.Run == 44 })
-			s.history.steps[stepKey{44, "ask"}] = stepRow{Asked: true, Waited: 60}
+		"failed, and nobody refused or rej": func(s *scene) {
+			s.history.approvals = nil
+			s.history.steps[stepKey{44, "ask"}] = stepRow{Asked: true, Waited: 20}
 		},
+		"is cancelled, and nobody did it":         func(s *scene) { s.edit(4, 4, func(r *runRow) { r.State = "cancelled" }) },
+		"two in p was [s000001 s000002 s00":       func(s *scene) { s.Folders["p"].Observed["two"] = append(s.Folders["p"].Observed["two"], "s000004") },
 		"two in p stays at generation 2":          func(s *scene) { s.dropRuns(4, 3) },
 		"generation 4 failed, and nothing went":   func(s *scene) { s.dropRuns(4, 5); s.edit4Applied(3) },
 		"one in p was never tried":                func(s *scene) { a := s.history.applications[3]; a.Removed = true; s.history.applications[3] = a },

@@ -119,22 +119,22 @@ func (c *checker) checkHeads(ctx context.Context, told map[string]reportRow) err
 }
 
 // failing says whether a commit must be told as failed, because an application's newest run for it is; and whether it may
-// be, because an earlier commit's failed and nothing went back.
+// be, because what an application was asked to be last failed: a later commit that found that run under way tells of it, too.
 func (c *checker) failing(environment, repository, commit string) (must, may bool) {
-	ofCommit, newest := map[int64]runRow{}, map[int64]runRow{}
+	ofCommit, tried := map[int64]runRow{}, map[int64]runRow{}
 	for _, r := range c.history.runs { // by generation
-		if r.Environment != environment || r.Repository != repository {
+		if r.Environment != environment || r.Repository != repository || r.Kind != "deploy" {
 			continue
 		}
-		newest[r.Application] = r
-		if r.Commit == commit && r.Kind == "deploy" {
+		tried[r.Application] = r
+		if r.Commit == commit {
 			ofCommit[r.Application] = r
 		}
 	}
 	for _, r := range ofCommit {
 		must = must || r.State == "failed"
 	}
-	for _, r := range newest {
+	for _, r := range tried {
 		may = may || r.State == "failed"
 	}
 	return must, may
