@@ -27,7 +27,7 @@ steps:
 // turn drives a run as a worker with a lease does, until it is put off or ends.
 func (w *world) turn(run Run, token int64) error {
 	w.Helper()
-	begun, err := w.runner.begin(w.Context(), run.ID, token)
+	begun, err := w.runner.begin(w.Context(), run.ID, token, 1)
 	if err != nil {
 		w.Fatal(err)
 	}
