@@ -136,7 +136,9 @@ func (r *Reconciler) refresh(ctx context.Context, tx pgx.Tx, repository, commit 
 			return err
 		}
 		state, text := deployed(e.Outcome)
-		reports = append(reports, r.statusReport(repository, commit, e.Environment, state, text))
+		report := r.statusReport(repository, commit, e.Environment, state, text)
+		report.Asks = slices.ContainsFunc(e.Outcome, func(o status.Outcome) bool { return o.Asks != "" })
+		reports = append(reports, report)
 	}
 	pull, merged, err := gitwatch.MergedBy(ctx, tx, repository, commit)
 	if err != nil {

@@ -42,6 +42,8 @@ type Report struct {
 	State   forge.State
 	Body    string
 	URL     string
+	// Asks says that people are asked something.
+	Asks bool `db:"-"`
 	// Wait is how long it stays unsent, so that what is said meanwhile takes its place.
 	Wait time.Duration `db:"-"`
 }
@@ -191,10 +193,10 @@ func (r Report) key() string {
 	return strings.ToValidUTF8(key[:keyLimit-2*len(sum)], "") + hex.EncodeToString(sum[:])
 }
 
-// priority puts failures first: they are what people wait for. That something was begun matters least.
+// priority puts failures and questions first: they are what people wait for, or what waits for people. That something was begun matters least.
 func (r Report) priority() int16 {
 	switch {
-	case r.State == forge.Failure || r.State == forge.Error:
+	case r.State == forge.Failure || r.State == forge.Error || r.Asks:
 		return queue.HighestPriority
 	case r.Kind == KindComment:
 		return queue.HighestPriority + 1

@@ -240,19 +240,21 @@ func TestSaysWhatChangedWhileTheOldWasOnItsWay(t *testing.T) {
 	}
 }
 
-func TestSaysFailuresFirst(t *testing.T) {
+func TestSaysFailuresAndQuestionsFirst(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	d.queue = queue.New(d.pool, queue.Config{Workers: 1, Poll: 20 * time.Millisecond})
 	d.queue.Handle(status.JobKind, d.outbox.Handler())
-	d.say(d.status("pending", forge.Pending), d.status("success", forge.Success), d.comment("text"), d.status("failure", forge.Failure))
+	question := d.status("question", forge.Pending)
+	question.Asks = true
+	d.say(d.status("pending", forge.Pending), d.status("success", forge.Success), d.comment("text"), d.status("failure", forge.Failure), question)
 	d.run()
 	d.settled()
 	var got []string
 	for _, c := range d.forge.Calls() {
 		got = append(got, c.Method+" "+string(c.State))
 	}
-	want := []string{"SetStatus failure", "CreateComment ", "SetStatus success", "SetStatus pending"}
+	want := []string{"SetStatus failure", "SetStatus pending", "CreateComment ", "SetStatus success", "SetStatus pending"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
