@@ -145,6 +145,8 @@ func outcomeWords(o status.Outcome) string {
 		return "invalid"
 	case o.State != "":
 		return fmt.Sprintf("%s, generation %d", o.State, o.Generation)
+	case o.KeptBack():
+		return "waits for others"
 	case o.Waiting != nil:
 		return "waits for a person"
 	case o.Held != "":

@@ -125,7 +125,7 @@ func (r *Runner) asked(ctx context.Context, tx pgx.Tx, run Run, step string) (*g
 		}
 		for _, row := range rows {
 			// One that is being looked at right now is asked, too.
-			if row.AskedAt != nil && !row.State.Final() && (step == "" || row.Name == step) {
+			if row.ID != "" && row.AskedAt != nil && !row.State.Final() && (step == "" || row.Name == step) {
 				names = append(names, row.Name)
 			}
 		}

@@ -330,15 +330,15 @@ func TestAFailedRunIsUndoneBackwardsBeforeTheRollback(t *testing.T) {
 	}
 }
 
-func TestACancelledRunIsUndoneUnlessSomethingNewerIsThere(t *testing.T) {
+func TestARunThatDoesNotSucceedIsUndoneBeforeTheNextOneBegins(t *testing.T) {
 	t.Parallel()
 	w, o := newWorld(t), testenv.NewOffice(t)
 	a := w.app("shop")
 	path := fmt.Sprintf(`
 main
 steps:
-  - {id: first, http: {method: POST, url: "%[1]s/first"}, compensate: {http: {method: DELETE, url: "%[1]s/first"}}}
-  - {id: ask, needs: [first], approval: {}}
+  - {id: first, http: {method: POST, url: "%[1]s/${generation}"}, compensate: {http: {method: DELETE, url: "%[1]s/${generation}"}}}
+  - {id: ask, needs: [first], when: generation < 4, approval: {}}
   - {id: release, needs: [ask], uses: release}
 `, o.URL)
 	w.work()
@@ -351,23 +351,24 @@ steps:
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.until("it to be undone", func() bool { return slices.Contains(o.Asked(), "DELETE /first") })
+	w.until("it to be undone", func() bool { return slices.Contains(o.Asked(), "DELETE /1") })
 	if got := w.run(run.ID).State; got != Cancelled {
 		t.Errorf("the run is %s", got)
 	}
-	run = w.along(a, w.build("shop", image("shop:2")), path)
-	w.until("it to ask", func() bool { return w.run(run.ID).Waits != "" })
-	if newer := w.ended(w.along(a, w.build("shop", image("shop:3")), "main\nsteps: [{id: release, uses: release}]")); newer.State != Succeeded {
-		t.Errorf("the newer run is %s", newer.State)
+	// One that waits for people, replaced by one that waits, by one that succeeds, and by one that follows no path.
+	for n := 2; n <= 4; n++ {
+		run = w.along(a, w.build("shop", image(fmt.Sprint("shop:", n))), path)
+		w.until("it to ask", func() bool { return n == 4 || w.run(run.ID).Waits != "" })
 	}
-	if diff := cmp.Diff([]string{"POST /first", "DELETE /first", "POST /first"}, o.Asked()); diff != "" {
+	if run = w.ended(run); run.State != Succeeded {
+		t.Errorf("the run is %s", run.State)
+	}
+	w.tx(func(tx pgx.Tx) error { return scheduleUndo(t.Context(), tx, w.queue, run, jobKey(a.ID)) }) // as if something newer had come
+	w.ended(w.schedule(a, w.build("shop", image("shop:5"))))
+	want := []string{"POST /1", "DELETE /1", "POST /2", "DELETE /2", "POST /3", "DELETE /3", "POST /4"}
+	if diff := cmp.Diff(want, o.Asked()); diff != "" {
 		t.Error(diff)
 	}
-	// What replaces it without going through the path, as a rollback does, would leave it as it is.
-	run = w.along(a, w.build("shop", image("shop:4")), path)
-	w.until("it to ask", func() bool { return w.run(run.ID).Waits != "" })
-	w.schedule(a, w.build("shop", image("shop:5")))
-	w.until("it to be undone", func() bool { said := o.Asked(); return said[len(said)-1] == "DELETE /first" && len(said) == 5 })
 }
 
 func TestStepsRunSideBySideButNotMoreThanTheyMay(t *testing.T) {

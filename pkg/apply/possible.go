@@ -68,6 +68,9 @@ func provisionersGone(p *platform.Platform, release *planner.Release) (gone []st
 // check is the first step of a rollback: it says that the release cannot run before anything is touched. A provisioner that
 // is gone stops nothing, for what it gave is part of the release; and neither does anything that a person confirmed.
 func (e *execution) check(ctx context.Context, name string) (result, error) {
+	if e.release == nil {
+		return result{detail: "nothing is to run"}, nil
+	}
 	err := e.Possible(ctx, e.run.Environment, e.release)
 	if err == nil {
 		return result{detail: "the release can run"}, nil

@@ -58,39 +58,54 @@ func (r *Runner) answer(ctx context.Context, tx pgx.Tx, run Run, why *fault.Faul
 	if err != nil {
 		return err
 	}
+	if err := scheduleUndo(ctx, tx, r.Queue, run, jobKey(run.Application)); err != nil {
+		return err
+	}
 	if a.Generation > run.Generation {
 		return r.replaced(ctx, tx, run)
 	}
-	if err := r.Runs.undoFrom(ctx, tx, r.Queue, run); err != nil {
+	reason := fmt.Sprintf("generation %d was cancelled", run.Generation)
+	if run.State == Cancelled && !run.together() {
+		return r.holdBack(ctx, tx, a, run, reason)
+	}
+	if run.State == Failed {
+		reason = fmt.Sprintf("generation %d failed: %s", run.Generation, why.Message)
+	}
+	if err := r.recover(ctx, tx, a, run, reason); err != nil {
 		return err
 	}
-	if run.State == Cancelled {
-		return r.holdBack(ctx, tx, a, run)
-	}
-	if err := r.recover(ctx, tx, a, run, why); err != nil {
-		return err
-	}
-	return r.scheduleTogether(ctx, tx, run)
+	return scheduleTogether(ctx, tx, r.Queue, run, run.Name)
 }
 
-// replaced has what a run did undone whose successor follows no path: a rollback, or a removal. One that does goes through
-// the path itself.
+// replaced answers a run that something newer took the place of.
 func (r *Runner) replaced(ctx context.Context, tx pgx.Tx, run Run) error {
 	list, err := r.Runs.Runs(ctx, tx, RunFilter{Application: run.Application}, 1)
-	if err != nil || len(list) == 0 || list[0].Paths != nil {
+	if err != nil || len(list) == 0 {
 		return err
 	}
-	return r.Runs.undoFrom(ctx, tx, r.Queue, run)
+	return replacedBy(ctx, tx, r.Queue, run, list[0])
 }
 
-// recover answers a run that failed for good: the last good release is applied again, and the failed one is held back
-// so that nothing tries it again by itself. A newer commit is not held back.
-func (r *Runner) recover(ctx context.Context, tx pgx.Tx, a planner.Application, run Run, why *fault.Fault) error {
+// replacedBy takes back what is deployed together with a run that is rolled back, and lets it wait no longer for one that is not
+// deployed together with it any more.
+func replacedBy(ctx context.Context, tx pgx.Tx, q Enqueuer, run, next Run) error {
+	switch {
+	case next.Kind == Rollback:
+		return scheduleTogether(ctx, tx, q, run, run.Name)
+	case next.Atomic != run.Atomic:
+		return scheduleTogether(ctx, tx, q, run, "")
+	default:
+		return nil
+	}
+}
+
+// recover answers a run that was not deployed: the last good release is applied again, and this one is held back so that
+// nothing tries it again by itself. A newer commit is not held back.
+func (r *Runner) recover(ctx context.Context, tx pgx.Tx, a planner.Application, run Run, reason string) error {
 	digest, err := r.Planner.Digest(ctx, tx, a.ID, run.Generation)
 	if err != nil {
 		return err
 	}
-	reason := fmt.Sprintf("generation %d failed: %s", run.Generation, why.Message)
 	if run.Kind == Deploy {
 		undone, err := r.undo(ctx, tx, a, run)
 		if err != nil {
@@ -112,27 +127,28 @@ func (r *Runner) recover(ctx context.Context, tx pgx.Tx, a planner.Application, 
 }
 
 // holdBack keeps a release that a person cancelled from being tried again by itself.
-func (r *Runner) holdBack(ctx context.Context, tx pgx.Tx, a planner.Application, run Run) error {
+func (r *Runner) holdBack(ctx context.Context, tx pgx.Tx, a planner.Application, run Run, reason string) error {
 	digest, err := r.Planner.Digest(ctx, tx, a.ID, run.Generation)
 	if err != nil || a.Hold.Holds(digest) {
 		return err // what holds it says more than that the run was cancelled
 	}
-	return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{
-		By: "reconciler", Digest: planner.HeldDigest(digest), Reason: fmt.Sprintf("generation %d was cancelled", run.Generation),
-	})
+	return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{By: "reconciler", Digest: planner.HeldDigest(digest), Reason: reason})
 }
 
 // undo applies the last good release below a run's again and returns what there is to say of it. What holds data stays.
 func (r *Runner) undo(ctx context.Context, tx pgx.Tx, a planner.Application, run Run) (string, error) {
-	succeeded, err := r.Runs.Succeeded(ctx, tx, a.ID)
-	if err != nil {
+	good, err := r.lastGood(ctx, tx, a, run)
+	if err != nil || good == 0 && !run.together() {
 		return "", err
 	}
-	good, err := r.Planner.LastGood(ctx, tx, a.ID, succeeded, run.Generation)
-	if err != nil || good == 0 {
-		return "", err
+	var back Return
+	told := fmt.Sprintf("; generation %d is applied again", good)
+	if good == 0 {
+		told = "; nothing was there before it, and it is taken away"
+		back, err = r.nothing(ctx, tx, a)
+	} else {
+		back, err = r.Back(ctx, tx, a, good)
 	}
-	back, err := r.Back(ctx, tx, a, good)
 	if f, ok := fault.As(err); ok && f.Code == fault.NameTaken {
 		return fmt.Sprintf("; generation %d is not applied again: %s", good, f.Message), nil
 	}
@@ -140,7 +156,6 @@ func (r *Runner) undo(ctx context.Context, tx pgx.Tx, a planner.Application, run
 		return "", err
 	}
 	back.Commit = run.Commit
-	told := fmt.Sprintf("; generation %d is applied again", good)
 	if back.Plan.Summary.Stateful > 0 {
 		told += ", but what holds data stays until somebody confirms that it goes"
 	}
@@ -148,7 +163,23 @@ func (r *Runner) undo(ctx context.Context, tx pgx.Tx, a planner.Application, run
 	return told, err
 }
 
-// Return is the way back to an earlier release.
+// lastGood returns the generation that was there before a run and what came into its deployment together with others, 0 if
+// nothing was.
+func (r *Runner) lastGood(ctx context.Context, tx pgx.Tx, a planner.Application, run Run) (int64, error) {
+	succeeded, err := r.Runs.Succeeded(ctx, tx, a.ID)
+	if err != nil {
+		return 0, err
+	}
+	below := run.Generation
+	if run.together() {
+		if err := tx.QueryRow(ctx, sqlFirstTogether, a.ID, run.Atomic).Scan(&below); err != nil {
+			return 0, fmt.Errorf("read runs that go together: %w", err)
+		}
+	}
+	return r.Planner.LastGood(ctx, tx, a.ID, succeeded, below)
+}
+
+// Return is the way back to an earlier release; the zero generation and a nil release are those of nothing.
 type Return struct {
 	Generation int64
 	Release    *planner.Release
@@ -192,15 +223,17 @@ func (r *Runner) Again(ctx context.Context, tx pgx.Tx, a planner.Application, ba
 	if err := r.Planner.StorePlan(ctx, tx, back.Plan, a.Repository, back.Commit, 0); err != nil {
 		return Run{}, err
 	}
-	if a.Name != back.Release.Workload {
+	record := planner.Record{Application: a.ID, Plan: back.Plan.ID, Commit: back.Commit, Cause: "rollback"}
+	if back.Release != nil {
+		record.Of = &back.Generation
+	}
+	if back.Release != nil && a.Name != back.Release.Workload {
 		a.Name = back.Release.Workload
 		if err := r.Planner.Evaluated(ctx, tx, a); err != nil {
 			return Run{}, err
 		}
 	}
-	next, err := r.Planner.NextRelease(ctx, tx, planner.Record{
-		Application: a.ID, Plan: back.Plan.ID, Commit: back.Commit, Cause: "rollback", Of: &back.Generation,
-	}, back.Release)
+	next, err := r.Planner.NextRelease(ctx, tx, record, back.Release)
 	if err != nil {
 		return Run{}, err
 	}

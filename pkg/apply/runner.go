@@ -159,6 +159,10 @@ func (e *execution) prepare(ctx context.Context) (*engine, error) {
 
 // succeed ends the run and its job in one transaction with what follows from it.
 func (e *execution) succeed(ctx context.Context, job *queue.Job) error {
+	spared, err := e.spare(ctx)
+	if err != nil {
+		return err
+	}
 	return pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
 		if err := e.Runs.LockJobs(ctx, tx, e.Queue, e.run.Application); err != nil {
 			return err
@@ -166,7 +170,7 @@ func (e *execution) succeed(ctx context.Context, job *queue.Job) error {
 		if err := e.Runs.fence(ctx, tx, e.run); err != nil {
 			return err
 		}
-		if e.release == nil {
+		if e.release == nil && len(spared.uids) == 0 {
 			if err := e.Planner.Removed(ctx, tx, e.run.Application, e.run.Generation); err != nil {
 				return err
 			}

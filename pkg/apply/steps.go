@@ -33,6 +33,10 @@ func (e *execution) steps() []step {
 		list = append(list, step{name: "check", do: e.check})
 		first, names = []string{"check"}, []string{"check"}
 	}
+	if e.run.together() {
+		list = append(list, step{name: meetStep, do: e.meet})
+		first, names = []string{meetStep}, []string{meetStep}
+	}
 	if e.release != nil {
 		for _, r := range e.release.Resources {
 			s := step{name: "provision " + r.UID, needs: first, do: e.provision(r)}
@@ -101,7 +105,7 @@ func (e *execution) deliver(ctx context.Context, name string) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	d := Delivery{Environment: e.environment, Run: e.run, Write: files, Former: former, Contested: contested, Superseded: e.superseded}
+	d := Delivery{Environment: e.environment, Run: e.run, Write: files, Former: former, Contested: contested, Superseded: e.superseded, Stays: len(spared.keys) > 0}
 	var done Delivered
 	if touchesShared(have, want, e.run.Application) {
 		done, err = e.deliverShared(ctx, name, &d, want)

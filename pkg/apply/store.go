@@ -58,7 +58,8 @@ WHERE id = $1 AND state IN ('queued', 'running') RETURNING ` + runColumns
 	// Whether the newest run before it that began did not succeed.
 	sqlContested = `SELECT coalesce((SELECT state <> 'succeeded' FROM runs WHERE application = $1 AND generation < $2 AND token > 0
 ORDER BY generation DESC LIMIT 1), false)`
-	sqlSucceeded = `SELECT generation FROM runs WHERE application = $1 AND state = 'succeeded' AND kind <> 'remove'`
+	// What succeeded together with something that did not is nothing to go back to.
+	sqlSucceeded = `SELECT generation FROM runs r WHERE application = $1 AND state = 'succeeded' AND kind <> 'remove' AND (atomic = '' OR ` + allWell + `)`
 
 	sqlLogs = `SELECT id, step, at, message FROM run_logs WHERE run = $1 AND id > $2 ORDER BY id LIMIT $3`
 )
@@ -149,6 +150,9 @@ func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id 
 	if err != nil {
 		return 0, nil, fmt.Errorf("store run: %w", err)
 	}
+	if err := undoBefore(ctx, tx, q, r); err != nil {
+		return 0, nil, err
+	}
 	enqueued, err := q.Enqueue(ctx, tx, queue.Insert{
 		Kind: JobKind, Key: jobKey(r.Application), Owner: r.Repository, Generation: r.Generation, Args: jobArgs{Run: id, Trace: trace.From(ctx)},
 	})
@@ -161,8 +165,8 @@ func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id 
 			return 0, nil, err
 		}
 		run, err := s.end(ctx, tx, args.Run, Superseded, nil)
-		if err == nil && r.Paths == nil {
-			err = s.undoFrom(ctx, tx, q, run)
+		if err == nil {
+			err = replacedBy(ctx, tx, q, run, r)
 		}
 		if err != nil {
 			return 0, nil, err

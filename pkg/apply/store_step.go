@@ -38,6 +38,7 @@ type Step struct {
 	UndoneAt  *time.Time   `json:"undoneAt,omitempty"`
 	UndoFault *fault.Fault `json:"undoFault,omitempty"`
 
+	// AskedAt is since when it asks people, or waits for other runs.
 	AskedAt *time.Time `json:"-"`
 	Item    []byte     `json:"-"`
 	Outputs []byte     `json:"-"`
@@ -66,7 +67,7 @@ undone_at, undo_fault, asked_at, item, outputs`
 	sqlSteps      = `SELECT ` + stepColumns + ` FROM steps WHERE run = $1 ORDER BY position`
 	sqlInsertStep = `INSERT INTO steps (run, position, name, parent, id, needs, item, state) VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting')
 ON CONFLICT (run, name) DO NOTHING`
-	// To look again whether people have answered is no further attempt.
+	// To look again whether people or other runs are there is no further attempt.
 	sqlStartStep = `UPDATE steps SET state = 'running', attempt = attempt + CASE WHEN asked_at IS NULL THEN 1 ELSE 0 END, started_at = coalesce(started_at, now()), fault = NULL
 WHERE run = $1 AND name = $2 RETURNING attempt`
 	sqlSaveStep = `UPDATE steps SET state = $3, detail = $4, fault = $5, failures = $6, until = $7, outputs = $8, asked_at = $9,

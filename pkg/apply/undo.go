@@ -23,6 +23,9 @@ const UndoKind = "undo"
 const (
 	// What is undone belongs to a worker as the run did.
 	sqlBeginUndo = `UPDATE runs SET token = $2 WHERE id = $1 AND token <= $2 AND state IN ('failed', 'cancelled', 'superseded') RETURNING ` + runColumns
+	// One that waits for its turn has done nothing.
+	sqlUnderWayBefore = `SELECT ` + runColumns + ` FROM runs
+WHERE application = $1 AND generation < $2 AND state = 'running' AND paths IS NOT NULL ORDER BY generation`
 	sqlUndone    = `UPDATE steps SET undone_at = now(), undo_fault = NULL WHERE run = $1 AND name = $2 RETURNING undone_at`
 	sqlNotUndone = `UPDATE steps SET undo_fault = $3 WHERE run = $1 AND name = $2 AND undone_at IS NULL`
 	// What stopped before it came to any step: which of them say how they are undone may not be known.
@@ -51,26 +54,23 @@ func scheduleUndo(ctx context.Context, tx pgx.Tx, q Enqueuer, run Run, key strin
 	if run.Paths == nil {
 		return nil
 	}
-	_, err := q.Enqueue(ctx, tx, queue.Insert{Kind: UndoKind, Key: key, Owner: run.Repository, Args: jobArgs{Run: run.ID}})
+	_, err := q.Enqueue(ctx, tx, queue.Insert{Kind: UndoKind, Key: key, Owner: run.Repository, Dedupe: fmt.Sprint(run.ID), Args: jobArgs{Run: run.ID}})
 	return fault.While("enqueue what undoes the run", err)
 }
 
-// undoFrom has what a run did undone, and, if it never began, what those before it did whose place it took: they left it to
-// this one.
-func (s *Store) undoFrom(ctx context.Context, tx pgx.Tx, q Enqueuer, run Run) error {
-	for {
-		if err := scheduleUndo(ctx, tx, q, run, jobKey(run.Application)); err != nil || run.StartedAt != nil || run.Generation <= 1 {
-			return err
-		}
-		before, err := s.RunOf(ctx, tx, run.Application, run.Generation-1)
-		if f, ok := fault.As(err); ok && f.Code == fault.RunUnknown {
-			return nil // its history is not kept any more
-		}
-		if err != nil || before.State != Superseded || before.Paths == nil {
-			return err
-		}
-		run = before
+// undoBefore has what runs did undone that are under way when another one is scheduled, before that one begins. One that
+// succeeds after all is left alone.
+func undoBefore(ctx context.Context, tx pgx.Tx, q Enqueuer, next Run) error {
+	list, err := postgres.Collect[Run](tx.Query(ctx, sqlUnderWayBefore, next.Application, next.Generation))
+	if err != nil {
+		return fmt.Errorf("read the runs before: %w", err)
 	}
+	for _, run := range list {
+		if err := scheduleUndo(ctx, tx, q, run, jobKey(run.Application)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // workUndo undoes what steps did, the last one first. One that cannot be undone keeps none of the others from it.
@@ -79,10 +79,14 @@ func (r *Runner) workUndo(ctx context.Context, job *queue.Job) error {
 	if err := job.Bind(&args); err != nil {
 		return err
 	}
-	run, err := oneRun(r.Pool.Query(ctx, sqlBeginUndo, args.Run, job.Token))
+	runs, err := postgres.Collect[Run](r.Pool.Query(ctx, sqlBeginUndo, args.Run, job.Token))
 	if err != nil {
 		return fmt.Errorf("begin to undo run %d: %w", args.Run, err)
 	}
+	if len(runs) == 0 {
+		return nil // it succeeded, although something newer was there
+	}
+	run := runs[0]
 	t, err := (&execution{Runner: r, run: run}).prepare(ctx)
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ const (
 
 	ProvisionerGone Code = "ORC-5221"
 	ImageGone       Code = "ORC-5222"
-	UndoneTogether  Code = "ORC-5223"
+	Together        Code = "ORC-5223"
 	NotUndone       Code = "ORC-5224"
 )
 
@@ -111,10 +111,10 @@ var applying = map[Code]Entry{
 		Why:    "The registry says that it does not have the image, so that no new Pod could start.",
 		Remedy: "Choose another release with `--to`, or push the image again.",
 	},
-	UndoneTogether: {
-		Title: "Another application of the same commit failed", Class: Permanent,
-		Why:    "The repository's applications are declared atomic: all of a commit are deployed, or none.",
-		Remedy: "Mend the application that failed; the next commit deploys all of them.",
+	Together: {
+		Title: "An application waits for one that it is deployed with", Class: Refused,
+		Why:    "Score files of a repository with the same annotation reconciler.dev/atomic are deployed all or none, and one of them cannot be deployed, or was not.",
+		Remedy: "Mend, confirm or resume the application that the message names: all of them are deployed then.",
 	},
 	NotUndone: {
 		Title: "What a step did could not be undone", Class: Refused,

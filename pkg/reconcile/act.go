@@ -32,6 +32,9 @@ func (r *Reconciler) Confirm(ctx context.Context, plan, by string) error {
 			}
 			return fault.New(fault.PlanNotWaiting, "plan %s does not wait for a confirmation", plan)
 		}
+		if a.WaitingFor != nil && a.WaitingFor.Code == fault.Together {
+			return fault.New(fault.PlanNotWaiting, "plan %s does not wait for a confirmation: %s", plan, a.WaitingFor.Message).Do("%s", fault.Together.Entry().Remedy)
+		}
 		if err := r.Planner.Confirm(ctx, tx, plan, by); err != nil {
 			return err
 		}
@@ -191,6 +194,14 @@ func (r *Reconciler) Retry(ctx context.Context, environment, name string) (run a
 		failed, err := r.newestFailed(ctx, tx, a)
 		if err != nil {
 			return err
+		}
+		others, err := r.Runs.Others(ctx, tx, failed)
+		if err != nil {
+			return err
+		}
+		if len(others) > 0 {
+			return fault.New(fault.RunNotRetryable, "%s is deployed together with %s, and not alone", name, others[0].Name).
+				Do("Run `reconciler resume %s`: all of them are deployed as soon as none is on hold.", name)
 		}
 		if err := r.Planner.LiftHold(ctx, tx, a.ID); err != nil {
 			return err

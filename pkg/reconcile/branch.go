@@ -133,16 +133,15 @@ func (r *Reconciler) desire(ctx context.Context, job *queue.Job, repo gitwatch.R
 		if err := r.lockJobs(ctx, tx, v); err != nil {
 			return err
 		}
+		verdicts, err := r.decide(ctx, tx, v, *ref.Commit, job.Token)
+		if err != nil {
+			return err
+		}
 		var outcomes []status.Outcome
 		var replaced []int64
-		for i := range v.findings {
-			v.findings[i].turn = job.Token
-			o, err := r.decide(ctx, tx, v, &v.findings[i], *ref.Commit)
-			if err != nil {
-				return err
-			}
-			outcomes = append(outcomes, told.kept(o))
-			replaced = append(replaced, v.findings[i].replaced...)
+		for _, d := range verdicts {
+			outcomes = append(outcomes, told.kept(d.outcome))
+			replaced = append(replaced, d.finding.replaced...)
 		}
 		outcomes = append(outcomes, told.gone(outcomes)...)
 		if err := r.wakeNeighbours(ctx, tx, repo, environment, before); err != nil {
@@ -200,124 +199,13 @@ func (e *evaluation) kept(o status.Outcome) status.Outcome {
 	}
 	for _, before := range e.Outcome {
 		same := before.Path == o.Path && before.Application == o.Application && before.Run != 0
-		heldBack := o.Run == 0 && o.Held != "" && o.Plan != nil && before.Plan != nil && o.Plan.Digest == before.Plan.Digest
+		heldBack := o.Run == 0 && (o.Held != "" || o.KeptBack()) && o.Plan != nil && before.Plan != nil && o.Plan.Digest == before.Plan.Digest
 		if same && (o.Run == before.Run || heldBack || !o.Changes()) {
 			before.Held = o.Held
 			return before
 		}
 	}
 	return o
-}
-
-// decide stores what a finding means for its application.
-func (r *Reconciler) decide(ctx context.Context, tx pgx.Tx, v *view, f *finding, commit string) (status.Outcome, error) {
-	out := outcome(v, f)
-	if f.plan == nil {
-		return out, r.decideWithoutPlan(ctx, tx, f, commit, out)
-	}
-	a, err := r.application(ctx, tx, v, f)
-	if err != nil {
-		return out, err
-	}
-	// What was read before the lock may have changed: another evaluation or a run was faster.
-	if f.known != nil && (a.Applied != f.known.Applied || a.Generation != f.known.Generation) {
-		*f.known = a
-		if f.base, err = r.base(ctx, tx, f); err != nil {
-			return out, err
-		}
-		f.plan = v.plan(f)
-		out.Plan = f.plan
-	}
-	a.Name, a.Inputs, a.Commit, a.Faults, a.Asked = f.name, f.inputs, commit, nil, &f.plan.Digest
-	if err := r.Planner.Evaluated(ctx, tx, a); err != nil {
-		return out, err
-	}
-	if err := r.Planner.StorePlan(ctx, tx, f.plan, v.repository.Name, commit, 0); err != nil {
-		return out, err
-	}
-	done, err := r.already(ctx, tx, a, f, &out)
-	if err != nil || done {
-		return out, err
-	}
-	waiting, err := r.obstacle(ctx, tx, v, f, commit)
-	if err != nil {
-		return out, err
-	}
-	if waiting != nil {
-		out.Waiting = waiting
-		return out, r.Planner.Wait(ctx, tx, a.ID, f.plan.ID, waiting)
-	}
-	if err := r.Planner.Wait(ctx, tx, a.ID, "", nil); err != nil {
-		return out, err
-	}
-	if a.Hold.Holds(f.plan.Digest) {
-		out.Held = a.Hold.Reason
-		// What is held back is not what runs: whoever looks next, after the hold is lifted at the latest, plans anew.
-		a.Inputs = ""
-		return out, r.Planner.Evaluated(ctx, tx, a)
-	}
-	if a.Hold != nil {
-		// The hold was for one release that failed, and this is another one.
-		if err := r.Planner.LiftHold(ctx, tx, a.ID); err != nil {
-			return out, err
-		}
-	}
-	return out, r.release(ctx, tx, a, f, commit, "commit", &out)
-}
-
-func (r *Reconciler) decideWithoutPlan(ctx context.Context, tx pgx.Tx, f *finding, commit string, out status.Outcome) error {
-	if f.known == nil {
-		return nil
-	}
-	a, err := r.Planner.Lock(ctx, tx, f.known.ID)
-	if err != nil {
-		return err
-	}
-	a.Commit = commit
-	if !f.unchanged {
-		a.Faults, a.Inputs = out.Faults, ""
-	}
-	return r.Planner.Evaluated(ctx, tx, a)
-}
-
-// application returns the application's row, locked, and makes it if it is new.
-func (r *Reconciler) application(ctx context.Context, tx pgx.Tx, v *view, f *finding) (planner.Application, error) {
-	if f.known != nil {
-		return r.Planner.Lock(ctx, tx, f.known.ID)
-	}
-	return r.Planner.Create(ctx, tx, v.environment.Name, v.repository.Name, f.path, f.name)
-}
-
-// already says whether what is proposed is what is desired already, and adds to the outcome what became of it.
-func (r *Reconciler) already(ctx context.Context, tx pgx.Tx, a planner.Application, f *finding, out *status.Outcome) (bool, error) {
-	if a.Generation == 0 {
-		return false, nil
-	}
-	newest, err := r.Planner.Digest(ctx, tx, a.ID, a.Generation)
-	if err != nil || newest != f.plan.Digest {
-		return false, err
-	}
-	run, err := r.Runs.RunOf(ctx, tx, a.ID, a.Generation)
-	if err != nil {
-		return false, err
-	}
-	held := a.Hold.Holds(f.plan.Digest)
-	if run.State == apply.Superseded || !held && (run.State == apply.Cancelled || run.State == apply.Failed) {
-		return false, nil
-	}
-	if a.Hold != nil && !held {
-		// What was held back is not what the branch asks for any more, and what it asks for is there.
-		if err := r.Planner.LiftHold(ctx, tx, a.ID); err != nil {
-			return false, err
-		}
-	}
-	if run.State != apply.Succeeded || run.Commit == a.Commit {
-		out.Generation, out.Run, out.State, out.Problem = run.Generation, run.ID, string(run.State), run.Fault
-	}
-	if held {
-		out.Held = a.Hold.Reason
-	}
-	return true, r.Planner.Wait(ctx, tx, a.ID, "", nil)
 }
 
 // obstacle returns why a person is needed before the plan is applied, or nil.
@@ -385,17 +273,12 @@ func (r *Reconciler) release(ctx context.Context, tx pgx.Tx, a planner.Applicati
 	}
 	run := apply.Run{
 		Application: a.ID, Environment: a.Environment, Name: f.name, Repository: a.Repository, Generation: generation,
-		Kind: apply.Deploy, State: apply.Queued, Plan: f.plan.ID, Commit: commit,
+		Kind: apply.Deploy, State: apply.Queued, Plan: f.plan.ID, Commit: commit, Atomic: f.joined,
 	}
 	if f.gone {
 		run.Kind = apply.Remove
-	} else {
-		if group := f.release.Score.Lookup("metadata", "annotations", apply.AtomicAnnotation); group != nil {
-			run.Atomic = together(group.Value(), f.turn)
-		}
-		if run.Paths, err = r.paths(ctx, tx, a.Environment); err != nil {
-			return err
-		}
+	} else if run.Paths, err = r.paths(ctx, tx, a.Environment); err != nil {
+		return err
 	}
 	id, replaced, err := r.Runs.Schedule(ctx, tx, r.Queue, run)
 	if err != nil {
@@ -406,15 +289,6 @@ func (r *Reconciler) release(ctx context.Context, tx pgx.Tx, a planner.Applicati
 		f.replaced = append(f.replaced, old.ID)
 	}
 	return nil
-}
-
-// together names the runs that one evaluation makes of applications that are declared atomic; one that is made alone has no
-// others.
-func together(group string, turn int64) string {
-	if turn == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%s %d", group, turn)
 }
 
 // paths are the golden paths that deployments of an environment go through, nil for none.

@@ -31,8 +31,8 @@ type finding struct {
 	base      planner.Base
 	release   *planner.Release
 	plan      *planner.Plan
-	// turn names the evaluation that it is part of, 0 for none: what is declared atomic is deployed together with that.
-	turn int64
+	// joined names what its run is deployed together with, "" for nothing.
+	joined string
 	// replaced are the runs that this one's has taken the place of.
 	replaced []int64
 }
@@ -43,6 +43,8 @@ type view struct {
 	environment *platform.Environment
 	platform    *platform.Platform
 	findings    []finding
+	// mine are the applications that the repository has.
+	mine []planner.Application
 	// emptied: the tree has no application any more that the repository has.
 	emptied bool
 }
@@ -268,6 +270,7 @@ func (v *view) match(docs []document, all []planner.Application) {
 		}
 		v.findings = append(v.findings, f)
 	}
+	v.mine = m.mine
 	gone := 0
 	for i := range m.mine {
 		// What a file holds that cannot be read is not known: nothing of it counts as gone.

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,12 +11,12 @@ import (
 	"github.com/innominatus/reconciler/pkg/platform"
 )
 
-// path has deployments follow a golden path; "%[1]s" in it is where the office is.
+// path has deployments follow a golden path; OFFICE in it is where the office is.
 func (w *world) path(steps string) *testenv.Office {
 	w.Helper()
 	o := testenv.NewOffice(w)
 	w.offer(platform.Files{
-		"environments/production.yaml": production + "path: careful\n", "paths/careful.yaml": fmt.Sprintf("steps:\n"+steps, o.URL),
+		"environments/production.yaml": production + "path: careful\n", "paths/careful.yaml": "steps:\n" + strings.ReplaceAll(steps, "OFFICE", o.URL),
 	})
 	return o
 }
@@ -27,8 +26,8 @@ func TestAnUndoThatFailsForGoodIsToldAndTriedAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	o := w.path(`
-  - {id: open, http: {method: POST, url: "%[1]s/window"}, compensate: {http: {method: DELETE, url: "%[1]s/window"}}}
-  - {id: ask, needs: [open], http: {url: "%[1]s/ask"}}
+  - {id: open, http: {method: POST, url: "OFFICE/window"}, compensate: {http: {method: DELETE, url: "OFFICE/window"}}}
+  - {id: ask, needs: [open], http: {url: "OFFICE/ask"}}
   - {id: release, needs: [ask], uses: release}
 `)
 	refuse := func(paths ...string) {

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,6 +110,7 @@ func (r *Reconciler) tellPull(ctx context.Context, tx pgx.Tx, repo gitwatch.Repo
 // propose stores what a pull request means for an environment, and what its merge would wait for.
 func (r *Reconciler) propose(ctx context.Context, tx pgx.Tx, v *view, p gitwatch.Pull) (*evaluation, error) {
 	e := evaluation{Repository: p.Repository, Commit: p.HeadCommit, Environment: v.environment.Name, Ref: pullRef(p.Number), Generation: p.Generation}
+	list := make([]decision, len(v.findings))
 	for i := range v.findings {
 		f := &v.findings[i]
 		o := outcome(v, f)
@@ -126,7 +128,14 @@ func (r *Reconciler) propose(ctx context.Context, tx pgx.Tx, v *view, p gitwatch
 				}
 			}
 		}
-		e.Outcome = append(e.Outcome, o)
+		stuck := cmp.Or(invalid(o), waitsFor(o), heldFor(o))
+		list[i] = decision{finding: f, outcome: o, free: stuck == "" && f.plan != nil && !f.plan.Empty(), stuck: stuck}
+	}
+	if err := r.keepTogether(ctx, tx, v, list, 0); err != nil {
+		return nil, err
+	}
+	for _, d := range list {
+		e.Outcome = append(e.Outcome, d.outcome)
 	}
 	if err := r.storeEvaluation(ctx, tx, e); err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/bmatcuk/doublestar/v4"
 
+	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/score"
@@ -24,6 +25,8 @@ type document struct {
 	faults   fault.List
 	// none: the file holds no Score document. It may belong to somebody else.
 	none bool
+	// atomic are the values of [apply.AtomicAnnotation], of a file that cannot be deployed too: of all that it holds.
+	atomic []string
 	// content is a hash of the file, its override and the files that it refers to.
 	content string
 }
@@ -79,11 +82,18 @@ func readFile(tree Tree, name, environment string) ([]document, error) {
 	workloads, faults := score.Load(base, overrides...)
 	if faults.Err() != nil {
 		// One broken document makes the whole file wait: which documents it holds is not certain.
-		return []document{{path: name, faults: faults, none: onlyNone(faults)}}, nil
+		d := document{path: name, faults: faults, none: onlyNone(faults)}
+		for _, src := range append(overrides, base) {
+			d.atomic = append(d.atomic, score.Annotated(src, apply.AtomicAnnotation)...)
+		}
+		return []document{d}, nil
 	}
 	var out []document
 	for i, w := range workloads {
 		d := document{path: name, workload: w, faults: faults}
+		if group := w.Root.Lookup("metadata", "annotations", apply.AtomicAnnotation); group != nil {
+			d.atomic = []string{group.Value()}
+		}
 		if i > 0 {
 			d.path = fmt.Sprintf("%s#%d", name, i+1)
 		}

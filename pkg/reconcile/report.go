@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/fault"
-	"github.com/innominatus/reconciler/pkg/forge"
 	"github.com/innominatus/reconciler/pkg/gitwatch"
 	"github.com/innominatus/reconciler/pkg/postgres"
 	"github.com/innominatus/reconciler/pkg/status"
@@ -216,6 +214,9 @@ func (r *Reconciler) RunChanged(ctx context.Context, tx pgx.Tx, run apply.Run) e
 		if err := r.wakeAfter(ctx, tx, run); err != nil {
 			return err
 		}
+		if err := r.wakeTakenBack(ctx, tx, run); err != nil {
+			return err
+		}
 	}
 	if run.State.Final() {
 		if err := r.replanOn(ctx, tx, run); err != nil {
@@ -255,87 +256,6 @@ func lockTelling(ctx context.Context, tx pgx.Tx, repository string, runs []int64
 	slices.Sort(commits)
 	commits = slices.Compact(commits)
 	return commits, lockRevisions(ctx, tx, repository, commits...)
-}
-
-// proposed sums up what a pull request would do.
-func proposed(outcomes []status.Outcome) (forge.State, string) {
-	changes, failed := 0, 0
-	var first *fault.Fault
-	for _, o := range outcomes {
-		if o.Changes() {
-			changes++
-		}
-		if o.Failed() {
-			failed++
-			if first == nil {
-				first = o.Faults.Errors()[0]
-			}
-		}
-	}
-	if failed > 0 {
-		return forge.Failure, fmt.Sprintf("%d of %d invalid: %s", failed, len(outcomes), first)
-	}
-	return forge.Success, fmt.Sprintf("%d of %d applications change", changes, len(outcomes))
-}
-
-// deployed sums up what became of a commit.
-func deployed(outcomes []status.Outcome) (forge.State, string) {
-	counts := map[string]int{}
-	var first, asked, left string
-	for _, o := range outcomes {
-		if o.NotUndone != nil {
-			counts["not undone"]++
-			left = cmp.Or(left, o.Application+": "+o.NotUndone.Message)
-		}
-		switch {
-		case o.Faults.Err() != nil:
-			counts["invalid"]++
-			first = o.Faults.Errors()[0].Error()
-		case o.State == string(apply.Failed):
-			counts["failed"]++
-			if o.Problem != nil {
-				first = o.Application + ": " + o.Problem.Error()
-			}
-		case o.Waiting != nil:
-			counts["waiting"]++
-		case o.Held != "":
-			counts["on hold"]++
-		case o.Asks != "":
-			counts["asking"]++
-			asked = o.Application + ": " + o.Asks
-		case o.State == string(apply.Queued) || o.State == string(apply.Running):
-			counts["deploying"]++
-		case o.Together():
-			counts["taken back"]++
-		case o.State == string(apply.Succeeded):
-			counts["deployed"]++
-		case o.State != "":
-			counts[o.State]++
-		}
-	}
-	var parts []string
-	for _, what := range []string{"invalid", "failed", "not undone", "asking", "waiting", "on hold", "deploying", "deployed", "taken back", "superseded", "cancelled"} {
-		if counts[what] > 0 {
-			parts = append(parts, strconv.Itoa(counts[what])+" "+what)
-		}
-	}
-	text := strings.Join(parts, ", ")
-	switch {
-	case counts["invalid"]+counts["failed"] > 0:
-		return forge.Failure, text + ": " + first
-	case left != "":
-		return forge.Failure, text + ": " + left
-	case counts["asking"] > 0:
-		return forge.Pending, text + ": " + asked
-	case counts["waiting"] > 0:
-		return forge.Pending, text + " for a confirmation"
-	case counts["deploying"] > 0:
-		return forge.Pending, text
-	case text == "":
-		return forge.Success, fmt.Sprintf("0 of %d applications change", len(outcomes))
-	default:
-		return forge.Success, text
-	}
 }
 
 // comment is a pull request's comment that tells evaluations.

@@ -1,15 +1,13 @@
 package reconcile
 
 import (
-	"context"
-	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
+	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/fault"
-	"github.com/innominatus/reconciler/pkg/platform"
 )
 
 // suite is a Score file of an application that is deployed with others or not at all.
@@ -51,120 +49,268 @@ func TestApplicationsThatAreDeclaredAtomicGoBackTogether(t *testing.T) {
 	commit := w.push(map[string]string{
 		"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2"), "c.score.yaml": file("gamma", "c:2"), "d.score.yaml": suite("delta", "d:2"),
 	})
-	w.equal("b:1", w.deployed("beta"))
-	w.equal("c:2", w.deployed("gamma"))
-	for _, name := range []string{"alpha", "beta", "delta"} {
-		if hold := w.app(name).Hold; hold == nil || hold.Digest == "" {
-			t.Errorf("%s is not held", name)
-		}
+	w.equal("b:1 c:2 ", w.deployed("beta")+" "+w.deployed("gamma")+" "+w.deployed("delta"))
+	w.equal("alpha a.score.yaml 1/3 held\nbeta b.score.yaml 3/3 waiting\ndelta d.score.yaml 2/2 waiting\ngamma c.score.yaml 2/2", w.apps())
+	if why := w.app("beta").WaitingFor; why.Code != fault.Together || !strings.Contains(why.Message, "alpha, with which it is deployed, is on hold: generation 2 failed") {
+		t.Error(why)
 	}
-	if reason := w.app("beta").Hold.Reason; !strings.Contains(reason, "alpha of the same commit failed") || !strings.Contains(reason, "generation 1 is applied again") {
-		t.Error(reason)
-	}
-	if reason := w.app("delta").Hold.Reason; !strings.Contains(reason, "there is no earlier release to go back to") {
-		t.Error(reason)
-	}
-	if said := w.said(commit); !strings.Contains(said, "1 failed") || !strings.Contains(said, "taken back") {
+	if said := w.said(commit); !strings.HasPrefix(said, "failure: 1 failed, 1 deployed, 2 taken back: alpha: ") {
 		t.Error(said)
 	}
+	w.again()
+	w.equal("b:1 c:2 ", w.deployed("beta")+" "+w.deployed("gamma")+" "+w.deployed("delta"))
+	_, err := w.Retry(t.Context(), "production", "alpha")
+	w.code(err, fault.RunNotRetryable)
+	w.code(w.Confirm(t.Context(), w.app("beta").Waiting, "dana"), fault.PlanNotWaiting)
 	unblock()
-	fix := w.push(map[string]string{"a.score.yaml": suite("alpha", "a:3"), "b.score.yaml": suite("beta", "b:3"), "d.score.yaml": suite("delta", "d:3")})
+	// The fix of the one deploys all of them.
+	fix := w.push(map[string]string{"a.score.yaml": suite("alpha", "a:3")})
 	w.equal("success: 3 deployed", w.said(fix))
-	for name, image := range map[string]string{"alpha": "a:3", "beta": "b:3", "delta": "d:3"} {
-		w.equal(image, w.deployed(name))
-		if w.app(name).Hold != nil {
-			t.Errorf("%s is held", name)
-		}
-	}
+	w.equal("a:3 b:2 d:2", w.deployed("alpha")+" "+w.deployed("beta")+" "+w.deployed("delta"))
+	w.equal("alpha a.score.yaml 4/4\nbeta b.score.yaml 4/4\ndelta d.score.yaml 3/3\ngamma c.score.yaml 2/2", w.apps())
 }
 
-func TestARollbackIsRolledBack(t *testing.T) {
+// What was released anew together and failed again goes back to what was there before the first time, until it is resumed.
+func TestATryThatFailsAgainGoesBackAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
-	w.push(map[string]string{"score.yaml": file("alpha", "a:2")})
-	for _, want := range []string{"a:1", "a:2", "a:1"} {
-		w.back("alpha", 0)
-		w.equal(want, w.deployed("alpha"))
-	}
-	w.equal("alpha score.yaml 5/5 held", w.apps())
-}
-
-// warehouse is a registry in memory: what it has lost, and what it does not tell.
-type warehouse struct {
-	mu   sync.Mutex
-	gone map[string]bool
-}
-
-func (s *warehouse) lose(images ...string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.gone = map[string]bool{}
-	for _, i := range images {
-		s.gone[i] = true
-	}
-}
-
-func (s *warehouse) Gone(_ context.Context, image string) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if strings.HasPrefix(image, "secret/") {
-		return false, errors.New("not for you")
-	}
-	return s.gone[image], nil
-}
-
-func TestARollbackWhoseImageIsGoneSaysSoBeforeItStarts(t *testing.T) {
-	t.Parallel()
-	w, registry := newWorld(t), &warehouse{}
-	w.Runner.Images = registry
-	w.offer(platform.Files{"environments/production.yaml": production + "defaults: {images: {check: [shop/*]}}\n"})
-	w.push(map[string]string{"score.yaml": file("alpha", "shop/a:1")})
-	w.push(map[string]string{"score.yaml": file("alpha", "shop/a:2")})
-	registry.lose("shop/a:1")
-	_, err := w.Rollback(t.Context(), "production", "alpha", 0, "", "dana")
-	w.code(err, fault.ImageGone)
-	w.quiet()
-	w.equal("alpha score.yaml 2/2", w.apps())
-	f, _ := fault.As(err)
-	_, after, _ := strings.Cut(f.Remedy, "--confirm ")
-	if _, err := w.Rollback(t.Context(), "production", "alpha", 0, strings.TrimRight(after, "`."), "dana"); err != nil {
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1")})
+	unblock := w.block("alpha", "alpha.service.yaml")
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:2") + port, "b.score.yaml": suite("beta", "b:2")})
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:3") + port})
+	w.equal("a:1 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
+	unblock()
+	w.resume("alpha")
+	w.equal("a:3 b:2", w.deployed("alpha")+" "+w.deployed("beta"))
+	if _, err := w.Rollback(t.Context(), "production", "beta", 0, "", "dana"); err != nil {
 		t.Fatal(err)
 	}
 	w.quiet()
-	w.equal("shop/a:1", w.deployed("alpha"))
+	w.equal("a:3 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
 }
 
-func TestAFailedReleaseDoesNotGoBackToAnImageThatIsGone(t *testing.T) {
-	t.Parallel()
-	w, registry := newWorld(t), &warehouse{}
-	w.Runner.Images = registry
-	w.offer(platform.Files{"environments/production.yaml": production + "defaults: {images: {check: [shop/*]}}\n"})
-	w.push(map[string]string{"score.yaml": file("alpha", "shop/a:1")})
-	registry.lose("shop/a:1")
-	w.block("alpha", "alpha.service.yaml")
-	w.push(map[string]string{"score.yaml": file("alpha", "shop/a:2", "service: {ports: {web: {port: 80}}}\n")})
-	if reason := w.app("alpha").Hold.Reason; !strings.Contains(reason, "generation 3 failed: the registry does not have shop/a:1 any more") {
-		t.Error(reason)
-	}
-	w.equal("", w.rows(`SELECT name FROM steps WHERE run = (SELECT max(id) FROM runs) AND name <> 'check' AND started_at IS NOT NULL`))
-}
-
-func TestARollbackWhoseProvisionerIsGoneSaysSoBeforeItStarts(t *testing.T) {
+// A first deployment that is taken back leaves its database, which goes when somebody says so.
+func TestAFirstDeploymentThatIsTakenBackLeavesItsData(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	own := platform.Files{"environments/production.yaml": production, "x.provisioners.yaml": "- {uri: 'template://test/cache', type: cache, outputs: 'host: c'}\n"}
-	w.offer(own)
-	w.push(map[string]string{"score.yaml": file("alpha", "a:1", "resources: {mem: {type: cache}}\n")})
-	w.equal("alpha score.yaml 1/1", w.apps())
-	w.push(map[string]string{"score.yaml": file("alpha", "a:2")})
-	w.equal("alpha score.yaml 2/2", w.apps())
-	w.offer(platform.Files{"environments/production.yaml": production})
-	w.quiet()
-	_, err := w.Rollback(t.Context(), "production", "alpha", 0, "", "dana")
-	w.code(err, fault.ProvisionerGone)
-	if f, ok := fault.As(err); !ok || !strings.Contains(f.Message, "template://test/cache") {
-		t.Error(err)
+	data := func() string {
+		found, err := filepath.Glob(filepath.Join(w.data, "out", "delta", "postgres-delta-*.statefulset.apps.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(len(found))
 	}
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1")})
+	w.block("alpha", "alpha.service.yaml")
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:2") + port, "d.score.yaml": suite("delta", "d:1") + database})
+	w.equal("alpha a.score.yaml 3/3 held\ndelta d.score.yaml 2/2 waiting", w.apps())
+	w.equal(", databases: 1", w.deployed("delta")+", databases: "+data())
+	w.push(map[string]string{"d.score.yaml": ""})
+	w.equal("alpha a.score.yaml 3/3 held\ndelta d.score.yaml 2/2 waiting", w.apps())
+	w.code(w.app("delta").WaitingFor, fault.DeletesStateful)
+	if err := w.Confirm(t.Context(), w.app("delta").Waiting, "dana"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("alpha a.score.yaml 3/3 held", w.apps())
+	w.equal("0", data())
+}
+
+// One that cannot be deployed keeps all that are deployed with it from being touched, and no other.
+func TestNoneIsTouchedWhileOneCannotBeDeployed(t *testing.T) {
+	t.Parallel()
+	for name, broken := range map[string]string{
+		"a mistake":                    strings.Replace(suite("beta", "b:2"), "image:", "imagine:", 1),
+		"one that was there, no YAML":  "metadata: {name: beta",
+		"another member of its file":   suite("beta", "b:2") + "---\nmetadata: {}\n",
+		"a resource that nobody gives": suite("beta", "b:2") + "resources: {x: {type: nonsense}}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1"), "c.score.yaml": file("gamma", "c:1")})
+			commit := w.push(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": broken, "c.score.yaml": file("gamma", "c:2"), "d.score.yaml": suite("delta", "d:2")})
+			w.equal("a:1 b:1 c:2 ", w.deployed("alpha")+" "+w.deployed("beta")+" "+w.deployed("gamma")+" "+w.deployed("delta"))
+			w.equal("alpha a.score.yaml 1/1 waiting\nbeta b.score.yaml 1/1 faulty\ndelta d.score.yaml 0/0 waiting\ngamma c.score.yaml 2/2", w.apps())
+			if said := w.said(commit); !strings.HasPrefix(said, "failure: 1 invalid, 2 kept back, 1 deployed: b.score.yaml:") {
+				t.Error(said)
+			}
+			w.push(map[string]string{"b.score.yaml": suite("beta", "b:2")})
+			w.equal("a:2 b:2 d:2", w.deployed("alpha")+" "+w.deployed("beta")+" "+w.deployed("delta"))
+		})
+	}
+}
+
+// The first of them can be the one with a mistake: nothing of it is known but its file.
+func TestANewFileWithAMistakeKeepsTheOthersBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": strings.Replace(suite("beta", "b:1"), "image:", "imagine:", 1)})
+	w.equal("alpha a.score.yaml 0/0 waiting", w.apps())
+	w.push(map[string]string{"b.score.yaml": ""})
+	w.equal("alpha a.score.yaml 1/1", w.apps())
+}
+
+func TestOneThatIsOnHoldKeepsTheOthersBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1")})
+	if err := w.Hold(t.Context(), "production", "beta", "stocktaking", "dana"); err != nil {
+		t.Fatal(err)
+	}
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:2")})
+	w.equal("a:2 b:1", w.deployed("alpha")+" "+w.deployed("beta")) // what does not change keeps nobody back
+	commit := w.push(map[string]string{"a.score.yaml": suite("alpha", "a:3"), "b.score.yaml": suite("beta", "b:3")})
+	w.equal("a:2 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
+	w.equal("pending: 1 on hold, 1 kept back: alpha: beta, with which it is deployed, is on hold: stocktaking", w.said(commit))
+	w.resume("beta")
+	w.equal("a:3 b:3", w.deployed("alpha")+" "+w.deployed("beta"))
+	w.equal("success: 2 deployed", w.said(commit))
+}
+
+func TestOneThatWaitsForAConfirmationKeepsTheOthersBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1") + database})
+	commit := w.push(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2")})
+	w.equal("a:1 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
+	w.equal("pending: 1 waiting, 1 kept back: alpha: beta, with which it is deployed, waits for a confirmation: the plan deletes data of beta", w.said(commit))
+	if err := w.Confirm(t.Context(), w.app("beta").Waiting, "dana"); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("a:2 b:2", w.deployed("alpha")+" "+w.deployed("beta"))
+}
+
+// asking has the deployments of beta ask, and no others.
+func (w *world) asking() {
+	w.path(`
+  - {id: ask, when: application == "beta", approval: {}}
+  - {id: release, needs: [ask], uses: release}
+`)
+}
+
+// runs returns the newest run of an application.
+func (w *world) newest(name string) apply.Run {
+	w.Helper()
+	list, err := w.Runs.Runs(w.Context(), w.Pool, apply.RunFilter{Name: name}, 1)
+	if err != nil || len(list) == 0 {
+		w.Fatal(list, err)
+	}
+	return list[0]
+}
+
+// offered pushes what alpha and beta shall be and waits until beta asks and alpha waits for it.
+func (w *world) offered(files map[string]string) string {
+	w.Helper()
+	commit := w.send(files)
+	w.until("beta to ask, and alpha to wait", func() bool {
+		return w.rows(`SELECT DISTINCT ON (r.application) r.name || ' ' || s.name || ' ' || s.state || ' ' || s.detail FROM runs r JOIN steps s ON s.run = r.id
+WHERE r.commit = $1 AND s.state = 'parked' ORDER BY r.application, r.id DESC`, commit) == "alpha release/together parked waits for beta\nbeta ask parked "
+	})
+	return commit
+}
+
+// None is touched before people have agreed to all.
+func TestAnApprovalOfOneIsForAllThatAreDeployedTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1")})
+	w.asking()
+	commit := w.offered(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2")})
+	w.equal("a:1 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
+	w.until("that to be said", func() bool { return strings.HasPrefix(w.said(commit), "pending: 1 asking, 1 deploying: beta: ask: ") })
+	if err := w.Runner.Decide(t.Context(), w.newest("beta").ID, apply.Approval{Who: "ann", Approved: true}); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("a:2 b:2", w.deployed("alpha")+" "+w.deployed("beta"))
+	w.equal("success: 2 deployed", w.said(commit))
+
+	commit = w.offered(map[string]string{"a.score.yaml": suite("alpha", "a:3"), "b.score.yaml": suite("beta", "b:3")})
+	if err := w.Runner.Decide(t.Context(), w.newest("beta").ID, apply.Approval{Who: "ann"}); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("a:2 b:2", w.deployed("alpha")+" "+w.deployed("beta"))
+	if said := w.said(commit); !strings.HasPrefix(said, "failure: 1 failed, 1 taken back: beta: ") {
+		t.Error(said)
+	}
+	w.equal("0", w.rows(`SELECT sum(writes)::text FROM runs WHERE commit = $1`, commit))
+}
+
+func TestOneThatIsCancelledTakesTheOthersBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1")})
+	w.asking()
+	commit := w.offered(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2")})
+	job, err := w.Runs.JobOf(t.Context(), w.queue, w.newest("beta"))
+	if err == nil {
+		err = w.queue.Cancel(t.Context(), job, "enough")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("a:1 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
+	w.equal("alpha a.score.yaml 3/3 waiting\nbeta b.score.yaml 3/3 held", w.apps())
+	w.equal("success: 1 taken back, 1 cancelled", w.said(commit))
+}
+
+// A person who rolls one of them back while they wait means all.
+func TestOneThatIsRolledBackMeanwhileTakesTheOthersBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1")})
+	w.asking()
+	w.offered(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2")})
+	w.back("beta", 1)
+	w.equal("a:1 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
+	w.equal("alpha a.score.yaml 3/3 waiting\nbeta b.score.yaml 3/3 held", w.apps())
+}
+
+// A commit that changes one of them while they wait comes into the same deployment: it succeeds or fails as one.
+func TestANewerCommitOfOneJoinsTheOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1"), "c.score.yaml": suite("gamma", "c:1")})
+	w.asking()
+	w.offered(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2")})
+	w.send(map[string]string{"c.score.yaml": suite("gamma", "c:3")})
+	w.until("gamma to wait, too", func() bool {
+		return w.rows(`SELECT detail FROM steps WHERE run = $1 AND state = 'parked'`, w.newest("gamma").ID) == "waits for beta"
+	})
+	w.offered(map[string]string{"a.score.yaml": suite("alpha", "a:4"), "b.score.yaml": suite("beta", "b:4")})
+	w.block("gamma", "gamma.deployment.apps.yaml")
+	if err := w.Runner.Decide(t.Context(), w.newest("beta").ID, apply.Approval{Who: "ann", Approved: true}); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet()
+	w.equal("a:1 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
+}
+
+// One that a newer commit takes out of it is not waited for.
+func TestOneThatLeavesIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1")})
+	w.asking()
+	w.offered(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2")})
+	w.push(map[string]string{"b.score.yaml": ""})
+	w.equal("alpha a.score.yaml 2/2", w.apps())
 	w.equal("a:2", w.deployed("alpha"))
+}
+
+func TestAPullRequestSaysWhatIsKeptBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1")})
+	if err := w.Hold(t.Context(), "production", "beta", "stocktaking", "dana"); err != nil {
+		t.Fatal(err)
+	}
+	text := w.comment(w.pull("change", false, map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2")}))
+	if !strings.Contains(text, "`alpha` in **production** is deployed as soon as others are: beta, with which it is deployed, is on hold: stocktaking, by dana.") {
+		t.Error(text)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/pkg/apply"
+	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/gitwatch"
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/platform/recipe"
@@ -41,6 +42,18 @@ func (r *Reconciler) wake(ctx context.Context, tx pgx.Tx, which func(gitwatch.Re
 		}
 	}
 	return nil
+}
+
+// wakeTakenBack evaluates an application anew that was taken back because of another one: that may be deployed by now.
+func (r *Reconciler) wakeTakenBack(ctx context.Context, tx pgx.Tx, run apply.Run) error {
+	if run.Kind != apply.Rollback {
+		return nil
+	}
+	a, err := r.Planner.Application(ctx, tx, run.Application)
+	if err != nil || a.WaitingFor == nil || a.WaitingFor.Code != fault.Together {
+		return err
+	}
+	return r.wake(ctx, tx, func(repo gitwatch.Repository) bool { return repo.Name == a.Repository })
 }
 
 // wakeAfter evaluates the repositories anew for which a run that succeeded may have changed something: those that wait for

@@ -193,13 +193,20 @@ func (w *world) hint(name string) {
 // push commits files, "" to delete one, and waits until everything that follows is over.
 func (w *world) push(files map[string]string) string {
 	w.Helper()
+	commit := w.send(files)
+	w.quiet()
+	return commit
+}
+
+// send commits files, "" to delete one, and has them looked at.
+func (w *world) send(files map[string]string) string {
+	w.Helper()
 	var list []gitserver.File
 	for path, content := range files {
 		list = append(list, gitserver.File{Path: path, Content: content, Delete: content == ""})
 	}
 	commit := w.repo.CommitFiles("main", list...)
 	w.hint(ours)
-	w.quiet()
 	return commit
 }
 

@@ -27,6 +27,17 @@ func Load(base Source, overrides ...Source) ([]*Workload, fault.List) {
 	return out, r.done()
 }
 
+// Annotated returns the values that an annotation has in the documents of a file, valid or not: who wrote a file with a mistake
+// meant the rest of it. Text that is no YAML has none.
+func Annotated(src Source, name string) (values []string) {
+	for _, doc := range (&report{}).documents(newSource(src)) {
+		if v := doc.Lookup("metadata", "annotations", name); v != nil {
+			values = append(values, v.Value())
+		}
+	}
+	return values
+}
+
 // valid looks at a tree and says whether nothing stops there.
 func (r *report) valid(root *Node) bool {
 	before := r.stopping

@@ -107,8 +107,8 @@ func applications(outcomes []Outcome) int {
 
 // tally counts what a verdict is made of.
 type tally struct {
-	invalid, failed, left, undone, asking, waiting, held, running, done, cancelled, superseded int
-	sum                                                                                        planner.Summary
+	invalid, failed, left, undone, asking, waiting, kept, held, running, done, cancelled, superseded int
+	sum                                                                                              planner.Summary
 }
 
 func tallyOf(changed []Outcome) (t tally) {
@@ -133,6 +133,8 @@ func tallyOf(changed []Outcome) (t tally) {
 			t.cancelled++
 		case o.State == "superseded":
 			t.superseded++
+		case o.KeptBack():
+			t.kept++
 		case o.Waiting != nil:
 			t.waiting++
 		case o.Held != "":
@@ -168,7 +170,7 @@ func (c Comment) verdict(changed []Outcome) string {
 		parts = []string{fmt.Sprintf("%d of %s", applications(changed), count(all, "application changes", "applications change"))}
 		if t.invalid > 0 {
 			icon, parts = "🔴", append(parts, fmt.Sprintf("**%d cannot be deployed**", t.invalid))
-		} else if t.sum.Delete+t.sum.Replace > 0 || t.waiting+t.held > 0 {
+		} else if t.sum.Delete+t.sum.Replace > 0 || t.waiting+t.kept+t.held > 0 {
 			icon = "🟡"
 		}
 	}
@@ -188,7 +190,7 @@ func (c Comment) progress(t tally, all int) (icon string, parts []string) {
 		what string
 	}{
 		{t.failed, "**%d failed**"}, {t.invalid, "**%d cannot be deployed**"}, {t.left, "**%d not undone**"}, {t.undone, "%d taken back with it"}, {t.asking, "%d waiting for people"},
-		{t.waiting, "%d waiting for a confirmation"},
+		{t.waiting, "%d waiting for a confirmation"}, {t.kept, "%d waiting for others"},
 		{t.held, "%d on hold"}, {t.running, "%d in progress"}, {t.cancelled, "%d cancelled"}, {t.superseded, "%d replaced by a newer commit"},
 	} {
 		if p.n > 0 {
@@ -201,7 +203,7 @@ func (c Comment) progress(t tally, all int) (icon string, parts []string) {
 		icon = "🔴"
 	case t.running > 0:
 		icon = "🔵"
-	case t.asking+t.waiting+t.held+t.cancelled > 0:
+	case t.asking+t.waiting+t.kept+t.held+t.cancelled > 0:
 		icon = "🟡"
 	case t.superseded > 0:
 		icon = "⚪"
@@ -281,6 +283,9 @@ func (c Comment) ask(invalid, failed []string, quiet int, others bool) []string 
 }
 
 func (c Comment) waits(o Outcome) string {
+	if o.KeptBack() {
+		return fmt.Sprintf("- %s is deployed as soon as others are: %s.", o.name(), inline(clip(o.Waiting.Message, textLimit)))
+	}
 	line := fmt.Sprintf("- %s waits for a confirmation: %s.", o.name(), inline(clip(o.Waiting.Message, textLimit)))
 	if o.Plan != nil {
 		line += fmt.Sprintf(" If this is meant: `reconciler plans confirm %s`", plainID(o.Plan.ID))

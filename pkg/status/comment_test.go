@@ -141,6 +141,11 @@ func notUndone(o status.Outcome) status.Outcome {
 	return o
 }
 
+func keptBack(o status.Outcome) status.Outcome {
+	o.Waiting = fault.New(fault.Together, "checkout, with which it is deployed, is on hold: stocktaking")
+	return o
+}
+
 func held(o status.Outcome) status.Outcome {
 	o.Held = "rolled back to generation 30"
 	return o
@@ -180,6 +185,8 @@ func situations() map[string]status.Comment {
 	rolledBack, rollingBack, notRolledBack := held(failed("checkout")), failed("frontend"), failed("billing")
 	rolledBack.Undone, rollingBack.Undone, notRolledBack.Undone = 33, 33, 33
 	rollingBack.Undoing, notRolledBack.Undoing = "running", "failed"
+	takenBack, takenAway := done(outcome("frontend", changed())), in("superseded", outcome("billing", created()))
+	takenBack.Undone, takenAway.Undone = 33, 2
 	all := append(many(480, func(name string) status.Outcome { return outcome(name, changed()) }), broken("zeta"), waiting(outcome("yota", deleting())))
 	removal := outcome("checkout", deleting())
 	removal.Plan.Digest = ""
@@ -195,6 +202,7 @@ func situations() map[string]status.Comment {
 		"conflict":           withConflict,
 		"closed":             closed,
 		"on-hold":            comment(held(outcome("checkout", changed())), outcome("frontend", changed())),
+		"kept-back":          comment(held(outcome("checkout", changed())), keptBack(outcome("frontend", changed()))),
 		"not-planned":        unplanned,
 		"in-the-way":         inTheWay,
 		"merged-nothing":     merged(unchanged("checkout")),
@@ -207,6 +215,8 @@ func situations() map[string]status.Comment {
 		"merged-not-undone":  merged(notUndone(failed("checkout")), done(outcome("frontend", changed()))),
 		"merged-rolled-back": merged(rolledBack, rollingBack, notRolledBack),
 		"merged-stopped":     merged(in("superseded", outcome("checkout", changed())), in("cancelled", outcome("frontend", changed()))),
+		"merged-taken-back":  merged(rolledBack, takenBack, takenAway),
+		"merged-kept-back":   merged(waiting(outcome("checkout", deleting())), keptBack(outcome("frontend", changed()))),
 		"merged-superseded":  merged(in("superseded", outcome("checkout", changed()))),
 		"hostile":            comment(hostile()),
 		"five-hundred":       comment(all...),

@@ -50,8 +50,13 @@ func (o Outcome) Changes() bool {
 // Failed says that it is broken: the file, or what became of it.
 func (o Outcome) Failed() bool { return o.Faults.Err() != nil || o.State == "failed" }
 
-// Together says that it was taken back because another application of the commit failed.
-func (o Outcome) Together() bool { return o.Undone > 0 && o.State != "failed" }
+// Together says that it was taken back because another application that it is deployed with was not deployed.
+func (o Outcome) Together() bool {
+	return o.Undone > 0 && o.State != "failed" && o.State != "cancelled"
+}
+
+// KeptBack says that it waits for another application that it is deployed with.
+func (o Outcome) KeptBack() bool { return o.Waiting != nil && o.Waiting.Code == fault.Together }
 
 // rank orders outcomes by how much a person has to know of them.
 func (o Outcome) rank() int {
@@ -90,7 +95,7 @@ func (o Outcome) became() string {
 	case o.State == "failed":
 		return "❌ failed" + o.took("after") + o.undo()
 	case o.Together():
-		return "↩ not deployed, because another application of the commit failed" + o.undo()
+		return "↩ taken back, because another application that it is deployed with was not deployed" + o.undo()
 	case o.State == "succeeded" && o.Plan != nil && o.Plan.Removal():
 		return "✅ removed" + o.took("in")
 	case o.State == "succeeded":
@@ -103,6 +108,8 @@ func (o Outcome) became() string {
 		return "⏸ " + o.Asks
 	case o.State == "running":
 		return "⏳ is being deployed"
+	case o.State == "cancelled":
+		return "cancelled" + o.undo()
 	case o.State == "superseded":
 		return "a newer commit took its place"
 	case o.State != "":
@@ -137,16 +144,23 @@ func (o Outcome) undo() string {
 	switch {
 	case o.Undoing == "failed":
 		return fmt.Sprintf("; the rollback as generation %d failed too", o.Undone)
+	case (o.Undoing == "queued" || o.Undoing == "running") && o.first():
+		return fmt.Sprintf("; is being taken away as generation %d", o.Undone)
 	case o.Undoing == "queued" || o.Undoing == "running":
 		return fmt.Sprintf("; is being rolled back as generation %d", o.Undone)
 	case o.Undone == 0 || o.Undoing != "":
 		return ""
+	case o.first():
+		return fmt.Sprintf("; taken away as generation %d, for nothing was there before", o.Undone)
 	case o.Held != "":
 		return fmt.Sprintf("; rolled back as generation %d, which stays until there is a fix", o.Undone)
 	default:
 		return fmt.Sprintf("; rolled back as generation %d", o.Undone)
 	}
 }
+
+// first says that nothing was there before.
+func (o Outcome) first() bool { return o.Plan != nil && o.Plan.BaseDigest == "" }
 
 func highlight(p *planner.Plan) string {
 	switch {

@@ -68,25 +68,6 @@ func (h *history) after(application, generation int64) (list []runRow) {
 	return list
 }
 
-// mustBeUndone says whether what a run did must be undone: it failed or was cancelled, or it was replaced by what follows no
-// path. What a newer one along the path replaced is left to that one, also if it failed at that moment; a newer one that
-// never began leaves it to the one behind it.
-func (h *history) mustBeUndone(r runRow) bool {
-	newer := h.after(r.Application, r.Generation)
-	if r.State == "succeeded" {
-		return false
-	}
-	if len(newer) == 0 || !newer[0].Guided {
-		return true
-	}
-	for _, n := range newer {
-		if n.Began {
-			return !n.Guided
-		}
-	}
-	return true
-}
-
 // checkGuided looks at the runs along the golden path: what failed was refused, rejected or not answered, what was cancelled
 // somebody cancelled, and what was not approved wrote nothing.
 func (c *checker) checkGuided(ctx context.Context) error {

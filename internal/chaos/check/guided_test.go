@@ -195,10 +195,6 @@ func TestGuidedWorldInOrderHasNoViolations(t *testing.T) {
 			s.history.approvals = slices.DeleteFunc(s.history.approvals, func(a approvalRow) bool { return a.Run == 44 })
 			s.history.steps[stepKey{44, "ask"}] = stepRow{Asked: true, Waited: 60}
 		},
-		"a newer one along the path leaves what the one before did": func(s *scene) {
-			s.edit(3, 1, func(r *runRow) { r.State = "superseded" })
-			s.edit(3, 4, func(r *runRow) { r.Token = 2000 })
-		},
 		"the office was busy when it was asked to undo": func(s *scene) {
 			s.again("32", "/undo/site/us", func(*Request) {})
 			s.request("32", "/undo/site/us").Status = http.StatusServiceUnavailable
@@ -240,10 +236,6 @@ func TestEveryBrokenPromiseOfAGoldenPathIsFound(t *testing.T) {
 		"is failed, and 1 of its effects":   func(s *scene) { s.drop("44", "/undo/open") },
 		"is superseded, and 1 of its effec": func(s *scene) { s.drop("44", "/undo/open"); s.edit(4, 4, func(r *runRow) { r.State = "superseded" }) },
 		"is cancelled, and 1 of its effect": func(s *scene) { s.drop("44", "/undo/open"); s.edit(4, 4, func(r *runRow) { r.State = "cancelled" }) },
-		"is superseded, and half undone": func(s *scene) {
-			s.again("31", "/do/open", func(r *Request) { r.Path, r.Key, r.Ticket = "/undo/open", "31 u", 0 })
-			s.edit(3, 1, func(r *runRow) { r.State = "superseded" })
-		},
 		"succeeded, and was undone":    func(s *scene) { s.edit(3, 2, func(r *runRow) { r.State = "succeeded" }) },
 		"was undone before it was":     func(s *scene) { s.move("44", "/undo/open", false); s.Office[0].At = begun.Add(-time.Second) },
 		"open was undone beside gener": func(s *scene) { s.edit(4, 4, func(r *runRow) { r.Token = 5000 }) },

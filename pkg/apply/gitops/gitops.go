@@ -279,7 +279,7 @@ func (p *push) gone() (list []string) {
 		for _, name := range p.delivery.Former {
 			list = append(list, applicationPath(name))
 		}
-		if len(p.delivery.Write) == 0 {
+		if len(p.delivery.Write) == 0 && !p.delivery.Stays {
 			// Argo CD's Application goes first: it must not sync a folder that is half gone.
 			list = append(list, applicationPath(p.delivery.Run.Name))
 		}

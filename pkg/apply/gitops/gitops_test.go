@@ -134,6 +134,19 @@ func TestOneCommitPerRun(t *testing.T) {
 	}
 }
 
+// With the Application of Argo CD goes what it deployed, also a database that is to stay.
+func TestTheApplicationOfArgoStaysWithWhatStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.deliver(w.delivery("shop", 1, file("shop/a.yaml", "a"), file("shop/db.yaml", "b")))
+	d := w.delivery("shop", 2)
+	d.Run.Kind, d.Remove, d.Stays = apply.Rollback, []string{"shop/a.yaml"}, true
+	w.deliver(d)
+	if diff := cmp.Diff([]string{"environments/production/_applications/shop.yaml", "environments/production/shop/db.yaml"}, w.files()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestRenamedApplicationOfArgoGoes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -89,7 +89,7 @@ type Step struct {
 	Retry *Retry `yaml:"retry"`
 	// Outputs are what later steps see of an http step.
 	Outputs map[string]*Output `yaml:"outputs"`
-	// Compensate undoes the step if the run fails or is cancelled after it was done; the last step is undone first.
+	// Compensate undoes the step if the run does not succeed after it was done; the last step is undone first.
 	Compensate *Compensation `yaml:"compensate"`
 	At         fault.Place
 
