@@ -236,10 +236,10 @@ func TestEveryBrokenPromiseOfAGoldenPathIsFound(t *testing.T) {
 		"is failed, and 1 of its effects":   func(s *scene) { s.drop("44", "/undo/open") },
 		"is superseded, and 1 of its effec": func(s *scene) { s.drop("44", "/undo/open"); s.edit(4, 4, func(r *runRow) { r.State = "superseded" }) },
 		"is cancelled, and 1 of its effect": func(s *scene) { s.drop("44", "/undo/open"); s.edit(4, 4, func(r *runRow) { r.State = "cancelled" }) },
-		"succeeded, and was undone":    func(s *scene) { s.edit(3, 2, func(r *runRow) { r.State = "succeeded" }) },
-		"was undone before it was":     func(s *scene) { s.move("44", "/undo/open", false); s.Office[0].At = begun.Add(-time.Second) },
-		"open was undone beside gener": func(s *scene) { s.edit(4, 4, func(r *runRow) { r.Token = 5000 }) },
-		"open was undone before site/": func(s *scene) { s.move("32", "/undo/site/us", true) },
+		"succeeded, and was undone":         func(s *scene) { s.edit(3, 2, func(r *runRow) { r.State = "succeeded" }) },
+		"was undone before it was":          func(s *scene) { s.move("44", "/undo/open", false); s.Office[0].At = begun.Add(-time.Second) },
+		"open was undone beside gener":      func(s *scene) { s.edit(4, 4, func(r *runRow) { r.Token = 5000 }) },
+		"open was undone before site/":      func(s *scene) { s.move("32", "/undo/site/us", true) },
 		"ticket 99 of open was undone": func(s *scene) {
 			s.replace("44", "/undo/open", `"ticket": `+fmt.Sprint(s.request("44", "/do/open").Ticket), `"ticket": 99`)
 		},
