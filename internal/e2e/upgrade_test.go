@@ -7,11 +7,17 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/innominatus/reconciler/internal/testenv"
+	"github.com/innominatus/reconciler/pkg/apply"
+	"github.com/innominatus/reconciler/pkg/platform"
 	"github.com/innominatus/reconciler/pkg/queue"
+	"github.com/innominatus/reconciler/pkg/server"
 )
 
 // beside starts a binary with the world's configuration, database and key on another address, waits until it is ready, and
@@ -28,8 +34,40 @@ func (w *world) beside(path string) (process *testenv.Process, base string) {
 	return w.serve(path, "beside", base), base
 }
 
+// follow has deployments follow a golden path, and waits until that is in force.
+func (w *world) follow(path string) {
+	w.Helper()
+	versions := func() (n int) {
+		var list []platform.Revision
+		w.must(w.api(http.MethodGet, "/platform", nil, &list))
+		return len(list)
+	}
+	before := versions()
+	w.write("platform/paths/careful.yaml", path)
+	w.until("the path to be known", func() (bool, string) { n := versions(); return n > before, fmt.Sprint(n) })
+	before = versions()
+	w.write("platform/environments/production.yaml", strings.ReplaceAll(defaultEnvironment, "%s", w.deploy.URL)+"path: careful\n")
+	w.until("the path to be followed", func() (bool, string) { n := versions(); return n > before, fmt.Sprint(n) })
+}
+
+// readable fails the test unless a run that an earlier version may have made can be looked at.
+func (w *world) readable(run apply.Run) {
+	w.Helper()
+	var r server.Run
+	w.must(w.api(http.MethodGet, fmt.Sprintf("/runs/%d", run.ID), nil, &r))
+	if !r.State.Final() || r.State == apply.Succeeded && (len(r.Steps) == 0 || r.Attempt == 0) {
+		w.Errorf("run %d is %s with %d steps after %d attempts", r.ID, r.State, len(r.Steps), r.Attempt)
+	}
+	for _, command := range [][]string{{"runs", "show"}, {"logs"}} {
+		if out, err := w.reconciler(append(command, fmt.Sprint(run.ID))...); err != nil || out == "" && r.State == apply.Succeeded {
+			w.Errorf("%v of run %d: %v: %q", command, run.ID, err, out)
+		}
+	}
+}
+
 // An installation is upgraded while commits arrive: the previous version has written its data and has jobs in flight, both
-// versions work side by side on the new schema, and the previous one leaves, by being asked to or by being killed.
+// versions work side by side on the new schema, and the previous one leaves, by being asked to or by being killed. Only then does
+// the platform use what the previous one did not know: golden paths.
 func TestStoryOfARollingUpgrade(t *testing.T) {
 	t.Parallel()
 	previous, err := filepath.Abs("../../bin/previous")
@@ -77,6 +115,20 @@ func TestStoryOfARollingUpgrade(t *testing.T) {
 			last = commit()
 			all(last)
 			w.waitStatus(last, "success")
+			t.Log("the previous one is gone: from now on deployments follow a golden path")
+			var before []apply.Run
+			w.must(w.api(http.MethodGet, "/runs?limit=500", nil, &before))
+			o := testenv.NewOffice(t)
+			w.follow(fmt.Sprintf("steps:\n  - {id: tell, http: {method: POST, url: \"%s/told/${application}\"}}\n  - {id: release, needs: [tell], uses: release}\n", o.URL))
+			all(commit())
+			asked := o.Asked()
+			slices.Sort(asked)
+			if diff := cmp.Diff([]string{"POST /told/app0", "POST /told/app1", "POST /told/app2", "POST /told/app3", "POST /told/shop"}, asked); diff != "" {
+				t.Error(diff)
+			}
+			for _, run := range before {
+				w.readable(run)
+			}
 			var dead []queue.Entry
 			w.must(w.api(http.MethodGet, "/jobs?state=dead", nil, &dead))
 			if len(dead) > 0 {
