@@ -89,10 +89,12 @@ func deployed(outcomes []status.Outcome) (forge.State, string) {
 		return forge.Pending, text + ": " + asked
 	case counts["waiting"] > 0 && kept == "":
 		return forge.Pending, text + " for a confirmation"
-	case kept != "":
+	case counts["waiting"] > 0:
 		return forge.Pending, text + ": " + kept
 	case counts["deploying"] > 0:
 		return forge.Pending, text
+	case kept != "":
+		return forge.Success, text + ": " + kept // the one that keeps it back says how bad that is
 	case text == "":
 		return forge.Success, fmt.Sprintf("0 of %d applications change", len(outcomes))
 	default:

@@ -162,7 +162,7 @@ func TestOneThatIsOnHoldKeepsTheOthersBack(t *testing.T) {
 	w.equal("a:2 b:1", w.deployed("alpha")+" "+w.deployed("beta")) // what does not change keeps nobody back
 	commit := w.push(map[string]string{"a.score.yaml": suite("alpha", "a:3"), "b.score.yaml": suite("beta", "b:3")})
 	w.equal("a:2 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
-	w.equal("pending: 1 on hold, 1 kept back: alpha: beta, with which it is deployed, is on hold: stocktaking", w.said(commit))
+	w.equal("success: 1 on hold, 1 kept back: alpha: beta, with which it is deployed, is on hold: stocktaking", w.said(commit))
 	w.resume("beta")
 	w.equal("a:3 b:3", w.deployed("alpha")+" "+w.deployed("beta"))
 	w.equal("success: 2 deployed", w.said(commit))
