@@ -23,10 +23,10 @@ const (
 )
 
 // sqlLeft lists what is not done yet: jobs but those that look at repositories when their time comes, reports, plans that
-// wait, and people's holds. What is held back because it failed stays.
+// wait, and people's holds. What is held back because it failed stays, and so does what waits for that.
 const sqlLeft = `SELECT 'job ' || kind || ' ' || key || ' attempt ' || attempt || ' due in ' || round(extract(epoch FROM run_at - now())) FROM jobs WHERE kind <> 'look'
 UNION ALL SELECT 'report ' || kind || ' of ' || repository || ' ' || target FROM reports WHERE sent < version AND NOT dead
-UNION ALL SELECT 'plan of ' || name || ' in ' || environment FROM applications WHERE waiting <> '' AND removed_at IS NULL
+UNION ALL SELECT 'plan of ' || name || ' in ' || environment FROM applications WHERE waiting <> '' AND waiting_for->>'code' <> 'ORC-5223' AND removed_at IS NULL
 UNION ALL SELECT 'hold of ' || name || ' in ' || environment FROM applications WHERE hold_reason IS NOT NULL AND coalesce(hold_digest, '') = '' AND removed_at IS NULL
 UNION ALL SELECT 'look at ' || name || ' fails' FROM repositories WHERE fault IS NOT NULL`
 
@@ -61,7 +61,7 @@ func (w *world) release() {
 		return // the next turn asks again
 	}
 	for _, a := range list {
-		if a.Waiting != "" {
+		if a.waits() {
 			w.note("confirm %s in %s: %v", a.Name, a.Environment, w.try("/plans/"+a.Waiting+"/confirm", nil))
 		}
 		if a.Hold.byAPerson() {

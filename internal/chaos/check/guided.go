@@ -118,16 +118,20 @@ func (c *checker) asked(ctx context.Context, r runRow) (bool, error) {
 	}), nil
 }
 
-// failedFirst says that a run failed while nothing newer was there.
-func (h *history) failedFirst(r runRow) bool {
+// brokenOff says that a run failed or was cancelled while nothing newer was there, or that a person rolled it back.
+func (h *history) brokenOff(r runRow) bool {
 	newer := h.after(r.Application, r.Generation)
-	return r.State == "failed" && (len(newer) == 0 || newer[0].Kind == "rollback" && newer[0].Commit == r.Commit)
+	ended := r.State == "failed" || r.State == "cancelled"
+	if len(newer) == 0 || newer[0].Kind != "rollback" {
+		return ended && len(newer) == 0
+	}
+	return ended && newer[0].Commit == r.Commit || r.State == "superseded" && newer[0].Commit != r.Commit
 }
 
-// torn says that another run of the same commit failed that a run is deployed together with.
+// torn says that another run of the same commit was broken off that a run is deployed together with.
 func (c *checker) torn(r runRow) bool {
 	for _, other := range c.history.runs {
-		if r.Atomic != "" && other.ID != r.ID && other.together() == r.together() && c.history.failedFirst(other) {
+		if r.Atomic != "" && other.ID != r.ID && other.together() == r.together() && c.history.brokenOff(other) {
 			return true
 		}
 	}
