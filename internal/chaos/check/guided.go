@@ -142,8 +142,7 @@ func (r runRow) together() [4]string {
 	return [4]string{r.Repository, r.Commit, r.Environment, r.Atomic}
 }
 
-// checkGroups looks at what is deployed all or none: where one failed, none of the others stays, unless there was nothing
-// before it.
+// checkGroups looks at what is deployed all or none: where one failed, none of the others stays.
 func (c *checker) checkGroups() {
 	groups := map[[4]string]bool{}
 	for _, r := range c.history.runs {
@@ -152,7 +151,7 @@ func (c *checker) checkGroups() {
 		}
 		torn := c.torn(r)
 		groups[r.together()] = groups[r.together()] || torn
-		if torn && r.State == "succeeded" && len(c.history.after(r.Application, r.Generation)) == 0 && c.history.good(r.Application, r.Generation) {
+		if torn && r.State == "succeeded" && len(c.history.after(r.Application, r.Generation)) == 0 {
 			c.violated("%s in %s stays at generation %d of %.7s, and another one of its group failed", r.Name, r.Environment, r.Generation, r.Commit)
 		}
 	}
@@ -163,16 +162,6 @@ func (c *checker) checkGroups() {
 			c.Numbers["groups"]++
 		}
 	}
-}
-
-// good says whether an application has a generation before another one to which it can go back.
-func (h *history) good(application, generation int64) bool {
-	for _, r := range h.runs {
-		if r.Application == application && r.Generation < generation && r.State == "succeeded" && r.Kind != "remove" {
-			return true
-		}
-	}
-	return false
 }
 
 // checkGuidedEnd compares an application with its Score file where a golden path may have kept it back: it is at its newest
