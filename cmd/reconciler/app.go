@@ -73,7 +73,7 @@ func database(ctx context.Context, cfg *config, log zerolog.Logger) (pool *pgxpo
 		}
 		pool, err = postgres.Open(ctx, postgres.Config{
 			URL: url, ApplicationName: "reconciler " + cfg.Instance, MaxConns: int32(cfg.Database.MaxConnections), PgBouncer: cfg.Database.PgBouncer,
-			IdleInTransaction: cfg.Queue.Lease,
+			IdleInTransaction: min(cfg.Queue.Lease, postgres.DefaultIdleInTransaction),
 		})
 	}
 	if err != nil && embedded != nil {

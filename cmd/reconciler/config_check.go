@@ -18,6 +18,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/document"
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/secret"
 )
 
 var (
@@ -222,6 +223,8 @@ func (c *config) checkSecrets(k *configCheck) {
 		}
 		if err := s.resolve(k.base); err != nil {
 			k.bad(path, "has no value: %w", err)
+		} else if len(s.value) < secret.Shortest {
+			k.bad(path, "has a value of %d bytes: fewer than %d cannot be kept out of what people see", len(s.value), secret.Shortest)
 		}
 		c.Secrets[name] = s
 	}

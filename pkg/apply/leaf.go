@@ -47,7 +47,7 @@ func (e *engine) attempt(ctx context.Context, n *node) (r result, err error) {
 		err = fault.New(fault.StepTimedOut, "step %s took longer than %s: %w", n.Name, limit, err)
 	}
 	if err != nil {
-		span.RecordError(err)
+		span.RecordError(errors.New(e.Redactor.Redact(err.Error())))
 	}
 	return r, err
 }

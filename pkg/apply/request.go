@@ -16,6 +16,7 @@ import (
 
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/platform/golden"
+	"github.com/innominatus/reconciler/pkg/secret"
 )
 
 // answerLimit is how much of an answer is read, in bytes: outputs are kept in the database.
@@ -27,8 +28,22 @@ func (e *engine) request(ctx context.Context, n *node) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	outputs, err := n.step.Results(n.values, answer)
+	outputs, err := results(n, n.values, answer)
 	return result{detail: fmt.Sprintf("%s answered %d", n.step.HTTP.Method, answer.Status), outputs: outputs}, err
+}
+
+// results are what a step gives that was answered.
+func results(n *node, values golden.Values, answer golden.Response) (map[string]any, error) {
+	outputs, err := n.step.Results(values, answer)
+	if err != nil {
+		return nil, fault.New(fault.AnswerUnusable, "%s %s answered %d: %w", n.step.HTTP.Method, n.step.HTTP.URL, answer.Status, err)
+	}
+	for _, text := range golden.Hidden(n.step.Outputs, outputs) {
+		if len(text) < secret.Shortest {
+			return nil, fault.New(fault.AnswerUnusable, "a secret output has %d bytes, and fewer than %d cannot be kept out of sight", len(text), secret.Shortest)
+		}
+	}
+	return outputs, nil
 }
 
 // send sends a request once and returns an answer that is as expected. act is part of the idempotency key: what a step does
@@ -94,8 +109,11 @@ func (r *Runner) secrets(h *golden.HTTP) (map[string]any, error) {
 func (e *execution) judge(h *golden.HTTP, values golden.Values, r golden.Request, answer golden.Response, after string) error {
 	later := answer.Status >= 500 || answer.Status == http.StatusTooManyRequests || answer.Status == http.StatusRequestTimeout
 	ok, err := h.Accepts(values, answer)
-	if err != nil && !later || ok {
-		return err // of an answer that says to come back, nothing need be known
+	if ok {
+		return nil
+	}
+	if err != nil && !later { // of an answer that says to come back, nothing need be known
+		return fault.New(fault.AnswerUnusable, "%s %s answered %d: %w", r.Method, h.URL, answer.Status, err)
 	}
 	code := fault.RequestRefused
 	if later || answer.Status < 300 {

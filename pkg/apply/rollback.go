@@ -45,20 +45,17 @@ func (r *Runner) onEnd(ctx context.Context, tx pgx.Tx, job *queue.Job, cause err
 	return r.Changed(ctx, tx, run)
 }
 
-// answer does what follows from a run that failed for good or was cancelled, unless something newer takes care of itself:
-// what its steps did is undone first.
+// answer does what follows from a run that did not succeed: what its steps did is undone first; then, if nothing newer is there,
+// what was there before it comes back.
 func (r *Runner) answer(ctx context.Context, tx pgx.Tx, run Run, why *fault.Fault) error {
+	if err := scheduleUndo(ctx, tx, r.Queue, run, jobKey(run.Application)); err != nil {
+		return err
+	}
 	if run.State == Superseded {
 		return r.replaced(ctx, tx, run)
 	}
-	if run.State != Failed && run.State != Cancelled {
-		return nil
-	}
 	a, err := r.Planner.Lock(ctx, tx, run.Application)
 	if err != nil {
-		return err
-	}
-	if err := scheduleUndo(ctx, tx, r.Queue, run, jobKey(run.Application)); err != nil {
 		return err
 	}
 	if a.Generation > run.Generation {

@@ -105,7 +105,7 @@ func (r *Runner) work(ctx context.Context, job *queue.Job) error {
 	e := &execution{Runner: r, run: run, superseded: job.Superseded()}
 	err = e.execute(ctx, job)
 	if err != nil && !errors.Is(err, queue.ErrSuperseded) && !queue.IsSnooze(err) && ctx.Err() == nil {
-		span.RecordError(err)
+		span.RecordError(errors.New(r.Redactor.Redact(err.Error())))
 		e.note(ctx, fault.Of(err)[0])
 	}
 	return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/innominatus/reconciler/pkg/apply/graph"
 	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/platform/golden"
 	"github.com/innominatus/reconciler/pkg/postgres"
 	"github.com/innominatus/reconciler/pkg/queue"
 )
@@ -22,10 +23,12 @@ const UndoKind = "undo"
 
 const (
 	// What is undone belongs to a worker as the run did.
-	sqlBeginUndo = `UPDATE runs SET token = $2 WHERE id = $1 AND token <= $2 AND state IN ('failed', 'cancelled', 'superseded') RETURNING ` + runColumns
-	// One that waits for its turn has done nothing.
+	// What was not undone before is tried anew.
+	sqlBeginUndo = `WITH mine AS (UPDATE runs SET token = $2 WHERE id = $1 AND token <= $2 AND state IN ('failed', 'cancelled', 'superseded') RETURNING *),
+cleared AS (UPDATE steps SET undo_fault = NULL FROM mine WHERE run = mine.id AND undone_at IS NULL)
+SELECT ` + runColumns + ` FROM mine`
 	sqlUnderWayBefore = `SELECT ` + runColumns + ` FROM runs
-WHERE application = $1 AND generation < $2 AND state = 'running' AND paths IS NOT NULL ORDER BY generation`
+WHERE application = $1 AND generation < $2 AND state IN ('queued', 'running') AND paths IS NOT NULL ORDER BY generation`
 	sqlUndone    = `UPDATE steps SET undone_at = now(), undo_fault = NULL WHERE run = $1 AND name = $2 RETURNING undone_at`
 	sqlNotUndone = `UPDATE steps SET undo_fault = $3 WHERE run = $1 AND name = $2 AND undone_at IS NULL`
 	// What stopped before it came to any step: which of them say how they are undone may not be known.
@@ -88,24 +91,37 @@ func (r *Runner) workUndo(ctx context.Context, job *queue.Job) error {
 	}
 	run := runs[0]
 	t, err := (&execution{Runner: r, run: run}).prepare(ctx)
-	if err != nil {
-		return err
-	}
-	if job.Key != jobKey(run.Application) {
+	first := job.Key == jobKey(run.Application)
+	switch {
+	case err != nil:
+	case first:
+		err = t.undoAtOnce(ctx)
+	default:
 		err = t.undoAll(ctx)
-	} else if err = t.undoAtOnce(ctx); err != nil && ctx.Err() == nil && fault.ClassOf(err) == fault.Retryable {
-		return r.undoBeside(ctx, job, run)
 	}
-	if err != nil {
+	beside := err != nil && first && ctx.Err() == nil && fault.ClassOf(err) == fault.Retryable
+	if err != nil && !beside {
 		return err
 	}
 	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
-		if err := r.Changed(ctx, tx, run); err != nil {
+		key := besideKey(run)
+		if err := r.Queue.Lock(ctx, tx, jobKey(run.Application), key); err != nil {
+			return err
+		}
+		if beside {
+			err = scheduleUndo(ctx, tx, r.Queue, run, key)
+		} else {
+			err = r.Changed(ctx, tx, run)
+		}
+		if err != nil {
 			return err
 		}
 		return job.Finish(ctx, tx)
 	})
 }
+
+// besideKey is the key of a job that undoes what could not be undone before the next run.
+func besideKey(run Run) string { return fmt.Sprintf("undo/%d", run.ID) }
 
 // undoAtOnce undoes what is to be undone while the next run of the application waits.
 func (e *engine) undoAtOnce(ctx context.Context) error {
@@ -122,16 +138,6 @@ func (e *engine) undoAtOnce(ctx context.Context) error {
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(undoWait), backoff.WithMaxInterval(undoLimit), backoff.WithMaxElapsedTime(0))
 	_ = backoff.Retry(attempt, backoff.WithContext(wait, limit)) // the last failure says more than that the time is over
 	return failure
-}
-
-// undoBeside has the rest undone while the next run goes on.
-func (r *Runner) undoBeside(ctx context.Context, job *queue.Job, run Run) error {
-	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
-		if err := scheduleUndo(ctx, tx, r.Queue, run, fmt.Sprintf("undo/%d", run.ID)); err != nil {
-			return err
-		}
-		return job.Finish(ctx, tx)
-	})
 }
 
 // undoEnded tells that what a run did is not undone, and will not be by itself.
@@ -194,7 +200,7 @@ func (e *engine) undoAll(ctx context.Context) (failure error) {
 // undoable returns the steps that may have had an effect and say how it is undone, the last one first.
 func (t *tree) undoable() (list []*node) {
 	for _, n := range t.nodes {
-		if !n.Group && n.step != nil && n.step.Compensate != nil && n.row.UndoneAt == nil && n.acted() {
+		if !n.Group && n.step != nil && n.step.Compensate != nil && n.row.UndoneAt == nil && n.row.FinishedAt != nil && n.acted() {
 			list = append(list, n)
 		}
 	}
@@ -207,30 +213,44 @@ func (t *tree) undoable() (list []*node) {
 	return list
 }
 
-// acted says whether a step may have had an effect: it was done, or it began and nobody said that it was refused.
+// acted says whether a step may have had an effect: it was done, or one of its requests was sent of which nobody said that it
+// was refused. Attempts that were broken off have left no failure.
 func (n *node) acted() bool {
-	switch n.State {
-	case graph.Succeeded:
+	if n.State == graph.Succeeded {
 		return true
-	case graph.Failed, graph.Cancelled:
-		refused := n.row.Fault != nil && (n.row.Fault.Code == fault.RequestRefused || n.row.Fault.Code == fault.PathValue)
-		return n.row.Attempt > 0 && n.row.FinishedAt != nil && !refused
-	default:
+	}
+	if n.step.HTTP == nil || n.State != graph.Failed && n.State != graph.Cancelled {
 		return false
 	}
+	harmless := 0
+	for _, f := range n.row.Failures {
+		switch fault.Code(f.Code) {
+		case fault.RequestRefused, fault.PathValue, fault.SecretMissing:
+			harmless++
+		}
+	}
+	return n.row.Attempt > harmless
 }
 
+// undoStep undoes a step. One whose answer did not come is done once more, with the same key, where only its answer says what is
+// to be undone.
 func (e *engine) undoStep(ctx context.Context, n *node) error {
 	values, err := e.tree.values(n)
+	if err == nil && n.outputs == nil && n.step.Compensate.NeedsOutputs() {
+		err = e.learn(ctx, n, values)
+		if f, ok := fault.As(err); ok && f.Code == fault.RequestRefused {
+			e.log(ctx, n.Name, "nothing to undo: %v", f)
+			return e.undone(ctx, n)
+		}
+	}
 	if err == nil {
 		outputs := n.outputs
 		if outputs == nil {
-			outputs = e.tree.paths.Nothing(n.step) // what it gave is not known
+			outputs = e.tree.paths.Nothing(n.step) // nothing refers to it
 		}
-		values = values.With("steps."+n.step.ID+".", outputs)
 		timed, cancel := context.WithTimeout(ctx, n.step.Timeout)
 		defer cancel()
-		_, err = e.send(timed, n.step.Compensate.HTTP, values, n.Name, "undo")
+		_, err = e.send(timed, n.step.Compensate.HTTP, values.With("steps."+n.step.ID+".", outputs), n.Name, "undo")
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -244,6 +264,23 @@ func (e *engine) undoStep(ctx context.Context, n *node) error {
 		})
 		return errors.Join(err, noted)
 	}
+	return e.undone(ctx, n)
+}
+
+// learn does a step again to know what it gave.
+func (e *engine) learn(ctx context.Context, n *node, values golden.Values) error {
+	timed, cancel := context.WithTimeout(ctx, n.step.Timeout)
+	defer cancel()
+	answer, err := e.send(timed, n.step.HTTP, values, n.Name, "do")
+	if err == nil {
+		n.outputs, err = results(n, values, answer)
+	}
+	e.hide(n)
+	return err
+}
+
+// undone notes that a step is undone.
+func (e *engine) undone(ctx context.Context, n *node) error {
 	return e.fenced(ctx, func(tx pgx.Tx) error {
 		return fault.While("note what is undone", tx.QueryRow(ctx, sqlUndone, e.run.ID, n.Name).Scan(&n.row.UndoneAt))
 	})

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/internal/testenv"
@@ -66,8 +68,7 @@ func TestARequestIsNotSentByAWorkerThatLostTheRunMeanwhile(t *testing.T) {
 	}
 }
 
-// What was replaced by a newer run along the path is left to that one; when that one is replaced before it began, nobody
-// else goes through the path.
+// It was replaced by one that was replaced itself.
 func TestARunIsUndoneWhoseSuccessorNeverBegan(t *testing.T) {
 	t.Parallel()
 	w, o := newWorld(t), testenv.NewOffice(t)
@@ -135,5 +136,161 @@ func TestWhatIsNotUndoneAtOnceIsTriedAgainBeforeTheRollback(t *testing.T) {
 	}
 	if n := <-tries; n != 3 {
 		t.Errorf("the rollback began after %d tries", n)
+	}
+}
+
+// idle waits until nothing is to do.
+func (w *world) idle() {
+	w.Helper()
+	w.until("no jobs to be left", func() bool {
+		var n int
+		err := w.pool.QueryRow(w.Context(), `SELECT count(*) FROM jobs`).Scan(&n)
+		return err == nil && n == 0
+	})
+}
+
+// Whether a step had an effect is not what its last attempt says.
+func TestWhatMayHaveHappenedIsUndone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		step    string
+		answers map[int]int
+		want    []string
+	}{
+		"answered with something else":       {`{id: first, http: {method: POST, url: "%[1]s/first"}, outputs: {n: {type: string, value: response.body.n}}, `, nil, []string{"POST /first", "DELETE /first/1"}},
+		"answered with what cannot be asked": {`{id: first, http: {method: POST, url: "%[1]s/first", expect: response.body.gone.deep}, `, nil, []string{"POST /first", "DELETE /first/1"}},
+		"refused after it was broken off":    {`{id: first, retry: {attempts: 2, wait: 10ms, limit: 20ms}, http: {method: POST, url: "%[1]s/first"}, `, map[int]int{1: 504, 2: 409}, []string{"POST /first", "POST /first", "DELETE /first/1"}},
+		"refused":                            {`{id: first, http: {method: POST, url: "%[1]s/first"}, `, map[int]int{1: 409}, []string{"POST /first"}},
+		"never sent":                         {`{id: first, http: {method: POST, url: "%[1]s/first", headers: {Key: "${secrets.none}"}}, retry: {attempts: 1}, `, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, o := newWorld(t), testenv.NewOffice(t)
+			o.On(func(r *http.Request, n int) int {
+				if r.Method == http.MethodPost {
+					return c.answers[n]
+				}
+				return 0
+			})
+			run := w.along(w.app("shop"), w.build("shop", image("shop:1")), fmt.Sprintf(`
+main
+steps:
+  - `+c.step+`compensate: {http: {method: DELETE, url: "%[1]s/first/${generation}"}}}
+  - {id: release, needs: [first], uses: release}
+`, o.URL))
+			w.work()
+			if run = w.ended(run); run.State != Failed {
+				t.Errorf("the run is %s", run.State)
+			}
+			w.idle()
+			if diff := cmp.Diff(c.want, o.Asked()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// What is to be undone stands in the answer, and that did not come: the step is done again, with its key, to know it.
+func TestAStepIsAskedAgainForWhatItsUndoingNeeds(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), testenv.NewOffice(t)
+	o.On(func(r *http.Request, n int) int {
+		switch {
+		case r.URL.Path == "/refuse" && n > 1:
+			return http.StatusConflict
+		case r.Method == http.MethodPost && n == 1:
+			return http.StatusServiceUnavailable
+		}
+		return 0
+	})
+	run := w.along(w.app("shop"), w.build("shop", image("shop:1")), fmt.Sprintf(`
+main
+steps:
+  - {id: silence, retry: {attempts: 1}, http: {method: POST, url: "%[1]s/silences"}, outputs: {n: {type: integer, value: response.body.n}}, compensate: {http: {method: DELETE, url: "%[1]s/silences/${steps.silence.n}"}}}
+  - {id: refuse, retry: {attempts: 1}, http: {method: POST, url: "%[1]s/refuse"}, outputs: {n: {type: integer, value: response.body.n}}, compensate: {http: {method: DELETE, url: "%[1]s/refuse/${steps.refuse.n}"}}}
+  - {id: release, needs: [silence, refuse], uses: release}
+`, o.URL))
+	w.work()
+	w.ended(run)
+	w.idle()
+	asked := o.Asked()
+	slices.Sort(asked)
+	if diff := cmp.Diff([]string{"DELETE /silences/2", "POST /refuse", "POST /refuse", "POST /silences", "POST /silences"}, asked); diff != "" {
+		t.Error(diff)
+	}
+	if keys := o.Keys("POST /silences"); keys[0] != keys[1] {
+		t.Errorf("asked with keys %v", keys)
+	}
+	if f, err := w.runner.Runs.NotUndone(t.Context(), w.pool, run.ID); f != nil || err != nil {
+		t.Error(f, err)
+	}
+}
+
+// A worker has claimed the job of a run, and not begun it, when the next one is scheduled.
+func TestARunIsUndoneThatBeganAfterTheNextOneWasScheduled(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), testenv.NewOffice(t)
+	a := w.app("shop")
+	claimed, goOn := make(chan struct{}, 9), make(chan struct{})
+	h := w.runner.Handler()
+	work := h.Work
+	h.Work = func(ctx context.Context, job *queue.Job) error {
+		claimed <- struct{}{}
+		<-goOn
+		return work(ctx, job)
+	}
+	w.queue = queue.New(w.pool, queue.Config{Poll: 100 * time.Millisecond, Grace: 100 * time.Millisecond})
+	w.runner.Queue = w.queue
+	w.queue.Handle(JobKind, h)
+	w.queue.Handle(UndoKind, w.runner.UndoHandler())
+	run := w.along(a, w.build("shop", image("shop:1")), fmt.Sprintf(askAfterFirst, o.URL))
+	w.work()
+	<-claimed
+	next := w.schedule(a, w.build("shop", image("shop:2")))
+	close(goOn)
+	if got := w.ended(run).State; got != Superseded {
+		t.Errorf("the run is %s", got)
+	}
+	w.ended(next)
+	if asked := o.Asked(); slices.Contains(asked, "POST /first") && !slices.Contains(asked, "DELETE /first") {
+		t.Errorf("asked %v", asked)
+	}
+}
+
+// An undo that failed for good and is tried again leaves nothing to tell; what it changes it changes in the order in which
+// all take their locks.
+func TestAnUndoThatIsTriedAgainClearsWhatWasTold(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), testenv.NewOffice(t)
+	a := w.app("shop")
+	run := w.along(a, w.build("shop", image("shop:1")), fmt.Sprintf(askAfterFirst, o.URL))
+	if err := w.turn(run, 1); !queue.IsSnooze(err) {
+		t.Fatal(err)
+	}
+	job := &queue.Job{Args: fmt.Appendf(nil, `{"run": %d}`, run.ID)}
+	w.tx(func(tx pgx.Tx) error {
+		_, err := tx.Exec(t.Context(), `DELETE FROM jobs`)
+		return errors.Join(err, w.runner.onEnd(t.Context(), tx, job, queue.Bury(fault.New(fault.RequestRefused, "no"))))
+	})
+	w.tx(func(tx pgx.Tx) error {
+		return w.runner.undoEnded(t.Context(), tx, job, fault.New(fault.ConfigNewer, "cannot read the paths"))
+	})
+	if f, err := w.runner.Runs.NotUndone(t.Context(), w.pool, run.ID); f == nil || err != nil {
+		t.Error(f, err)
+	}
+	locks := make(chan int, 9)
+	w.runner.Changed = func(ctx context.Context, tx pgx.Tx, _ Run) error {
+		var n int
+		err := tx.QueryRow(ctx, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()`).Scan(&n)
+		locks <- n
+		return err
+	}
+	w.work()
+	if n := <-locks; n == 0 {
+		t.Error("commits are told of before the application's key is locked")
+	}
+	w.idle()
+	if f, err := w.runner.Runs.NotUndone(t.Context(), w.pool, run.ID); f != nil || err != nil || !slices.Contains(o.Asked(), "DELETE /first") {
+		t.Error(f, err, o.Asked())
 	}
 }

@@ -18,6 +18,7 @@ const (
 	ApprovalUnknown  Code = "ORC-5217"
 	ApprovalNotYours Code = "ORC-5218"
 	SecretMissing    Code = "ORC-5219"
+	AnswerUnusable   Code = "ORC-5220"
 
 	ProvisionerGone Code = "ORC-5221"
 	ImageGone       Code = "ORC-5222"
@@ -65,6 +66,11 @@ var applying = map[Code]Entry{
 		Title: "The answer to a step's request is not the expected one", Class: Permanent,
 		Why:    "The server answered, and said that it will not do it; to ask again would change nothing.",
 		Remedy: "Look at the answer in the run's artefacts, and correct the request in the golden path or what it asks.",
+	},
+	AnswerUnusable: {
+		Title: "A step's request was answered, and the answer cannot be used", Class: Permanent,
+		Why:    "An output or `expect` asks something of the answer that it does not have, or that is of another type. What was asked for may be done.",
+		Remedy: "Correct the expression or the declared type in the golden path, or what it asks.",
 	},
 	SecretMissing: {
 		Title: "A step's request needs a secret that the server does not have", Class: Retryable,
@@ -118,7 +124,7 @@ var applying = map[Code]Entry{
 	},
 	NotUndone: {
 		Title: "What a step did could not be undone", Class: Refused,
-		Why:    "The run failed or was cancelled, the golden path says how the step is undone, and that was refused.",
-		Remedy: "Undo it by hand, or mend what refuses it and run `reconciler jobs retry JOB`; `reconciler jobs --kind undo --state dead` names the job.",
+		Why:    "The run did not succeed, the golden path says how the step is undone, and that did not work.",
+		Remedy: "It is tried again for some minutes. If it stays, undo it by hand, or mend what refuses it and run `reconciler jobs retry JOB`; `reconciler jobs --kind undo --state dead` names the job.",
 	},
 }

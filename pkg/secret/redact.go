@@ -14,8 +14,8 @@ import (
 // Mask is what stands in place of a secret value.
 const Mask = "(secret)"
 
-// shortest is the length below which a value is not redacted by value: it would take ordinary words out of texts.
-const shortest = 6
+// Shortest is the length below which a value is not redacted by value: it would take ordinary words out of texts.
+const Shortest = 6
 
 // shortestLine is the length from which a line of a longer value is a secret of its own: shorter ones may be words.
 const shortestLine = 16
@@ -37,7 +37,7 @@ func (r *Redactor) Add(values ...string) {
 	}
 	grown := false
 	for _, v := range values {
-		if len(v) < shortest || r.known[v] {
+		if len(v) < Shortest || r.known[v] {
 			continue
 		}
 		for _, form := range forms(v) {
@@ -72,7 +72,7 @@ func forms(v string) []string {
 			if (offset+len(v))%3 != 0 {
 				to--
 			}
-			if to-from >= shortest {
+			if to-from >= Shortest {
 				out = append(out, encoded[from:to])
 			}
 		}

@@ -269,6 +269,9 @@ func (c *check) values(at []string, outputs map[string]*Output, known names) {
 			c.bad(here, "output %q must begin with a lower-case letter and have at most 40 lower-case letters, digits and underscores", id)
 		}
 		want := c.kind(append(here, "type"), o.Type)
+		if o.Secret && o.Type != "string" {
+			c.bad(append(here, "secret"), "output %s is secret and %s, want string: nothing else can be kept out of sight", id, o.Type)
+		}
 		e, err := known.compile(o.Value, want)
 		c.expression(append(here, "value"), err)
 		o.value = e

@@ -51,6 +51,8 @@ func (c *check) step(at []string, s *Step, known names) {
 	}
 	if s.Compensate != nil && s.Compensate.HTTP != nil {
 		c.request(under("compensate", "http"), s.Compensate.HTTP, known.with(c.own(s)))
+		own := "steps." + s.ID + "."
+		s.Compensate.own = slices.ContainsFunc(s.Compensate.HTTP.sources(), func(source string) bool { return strings.Contains(source, own) })
 	}
 }
 
@@ -190,11 +192,14 @@ func (c *check) request(at []string, h *HTTP, known names) {
 	}
 	h.headers, err = known.with(secrets(headers)).template(headers)
 	c.expression(under("headers"), err)
-	h.secrets = h.headers.secrets()
 	if h.Body != nil {
 		h.body, err = known.with(secrets(h.Body)).template(h.Body)
 		c.expression(under("body"), err)
-		h.secrets = append(h.secrets, h.body.secrets()...)
+	}
+	for _, source := range h.sources() {
+		for _, found := range secretPattern.FindAllStringSubmatch(source, -1) {
+			h.secrets = append(h.secrets, found[1])
+		}
 	}
 	if h.Expect != "" {
 		h.expect, err = known.with(response).compile(h.Expect, kind{name: "boolean"})
@@ -215,24 +220,26 @@ func secrets(v any) names {
 	return out
 }
 
-// secrets are the names of the secrets that expressions refer to. It may be called on nil.
-func (v *value) secrets() (list []string) {
+// sources are the expressions of a request.
+func (h *HTTP) sources() []string {
+	return slices.Concat(h.url.sources(), h.headers.sources(), h.body.sources())
+}
+
+// sources are the expressions in a value. It may be called on nil.
+func (v *value) sources() (list []string) {
 	if v == nil {
 		return nil
 	}
 	for _, p := range v.parts {
-		if p.expression == nil {
-			continue
-		}
-		for _, found := range secretPattern.FindAllStringSubmatch(p.expression.source, -1) {
-			list = append(list, found[1])
+		if p.expression != nil {
+			list = append(list, p.expression.source)
 		}
 	}
 	for _, item := range v.list {
-		list = append(list, item.secrets()...)
+		list = append(list, item.sources()...)
 	}
 	for _, item := range v.keys {
-		list = append(list, item.secrets()...)
+		list = append(list, item.sources()...)
 	}
 	return list
 }

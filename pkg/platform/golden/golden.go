@@ -129,7 +129,12 @@ type Compensation struct {
 	// HTTP sends a request.
 	HTTP *HTTP `yaml:"http,required"`
 	At   fault.Place
+
+	own bool
 }
+
+// NeedsOutputs says that the step cannot be undone without what it gave.
+func (c *Compensation) NeedsOutputs() bool { return c.own }
 
 // Approval waits for people.
 type Approval struct {
@@ -163,7 +168,7 @@ type Output struct {
 	Type string `yaml:"type,required"`
 	// Value is a CEL expression.
 	Value string `yaml:"value,required"`
-	// Secret keeps texts in the value out of everything that people see. Default false.
+	// Secret keeps the value, a string of at least 6 bytes, out of everything that people see. Default false.
 	Secret bool `yaml:"secret"`
 	At     fault.Place
 
@@ -195,11 +200,11 @@ func (set Set) Secrets() (list []string) {
 	return slices.Compact(list)
 }
 
-// Hidden returns the texts in outputs that are declared secret.
+// Hidden returns the outputs that are declared secret.
 func Hidden(declared map[string]*Output, outputs map[string]any) (list []string) {
 	for id, o := range declared {
-		if o.Secret {
-			list = append(list, texts(outputs[id])...)
+		if text, _ := outputs[id].(string); o.Secret && text != "" {
+			list = append(list, text)
 		}
 	}
 	return list
