@@ -103,6 +103,11 @@ const sqlLockEnvironment = `SELECT pg_advisory_xact_lock(hashtextextended('envir
 
 // desire plans a tree in one environment and stores what follows: releases, runs, what waits, and what is told.
 func (r *Reconciler) desire(ctx context.Context, job *queue.Job, repo gitwatch.Repository, ref gitwatch.Ref, environment string, tree Tree) error {
+	// Before the transaction, which must not stand idle for as long as a large tree takes.
+	s, err := see(tree, repo, environment)
+	if err != nil {
+		return err
+	}
 	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
 		// Evaluations of one environment take turns, so that each sees the names, services and resources of the others.
 		if _, err := tx.Exec(ctx, sqlLockEnvironment, environment); err != nil {
@@ -115,7 +120,7 @@ func (r *Reconciler) desire(ctx context.Context, job *queue.Job, repo gitwatch.R
 		if now.Generation > ref.Generation {
 			return queue.ErrSuperseded // the branch moved on; its job is waiting
 		}
-		v, err := r.evaluate(ctx, tx, repo, environment, tree)
+		v, err := r.evaluate(ctx, tx, repo, s)
 		if err != nil {
 			return err
 		}

@@ -50,33 +50,29 @@ type view struct {
 }
 
 // evaluate plans every application of a tree in an environment. It changes nothing.
-func (r *Reconciler) evaluate(ctx context.Context, db postgres.Querier, repo gitwatch.Repository, environment string, tree Tree) (*view, error) {
+func (r *Reconciler) evaluate(ctx context.Context, db postgres.Querier, repo gitwatch.Repository, s sight) (*view, error) {
 	p, err := r.Platform.Current(ctx, db)
 	if err != nil {
 		return nil, err
 	}
 	v := &view{repository: repo, platform: p}
-	if v.environment, err = p.Environment(environment); err != nil {
+	if v.environment, err = p.Environment(s.environment); err != nil {
 		return nil, err
 	}
-	docs, err := documents(tree, repo.Paths, environment)
+	all, err := r.Planner.Applications(ctx, db, planner.Filter{Environment: s.environment})
 	if err != nil {
 		return nil, err
 	}
-	all, err := r.Planner.Applications(ctx, db, planner.Filter{Environment: environment})
-	if err != nil {
-		return nil, err
-	}
-	v.match(docs, all)
+	v.match(s.documents, all)
 	services, err := r.services(ctx, db, v)
 	if err != nil {
 		return nil, err
 	}
-	stored, shared, err := r.Runs.Stored(ctx, db, environment)
+	stored, shared, err := r.Runs.Stored(ctx, db, s.environment)
 	if err != nil {
 		return nil, err
 	}
-	w := surroundings{services: services, stored: stored, shared: shared, source: read(tree)}
+	w := surroundings{services: services, stored: stored, shared: shared, source: read(s.tree)}
 	v.rename(stored)
 	order := v.order(stored)
 	v.giveUp(stored)

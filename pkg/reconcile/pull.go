@@ -50,7 +50,11 @@ func (r *Reconciler) pull(ctx context.Context, job *queue.Job) error {
 	var views []*view
 	if len(conflicts) == 0 {
 		for _, environment := range repo.Branches[p.BaseRef] {
-			v, err := r.evaluate(ctx, r.Pool, repo, environment, tree)
+			s, err := see(tree, repo, environment)
+			if err != nil {
+				return err
+			}
+			v, err := r.evaluate(ctx, r.Pool, repo, s)
 			if err != nil {
 				return err
 			}
@@ -265,7 +269,11 @@ func (r *Reconciler) Preview(ctx context.Context, repository, environment string
 	if err != nil {
 		return nil, err
 	}
-	v, err := r.evaluate(ctx, r.Pool, repo, environment, tree)
+	s, err := see(tree, repo, environment)
+	if err != nil {
+		return nil, err
+	}
+	v, err := r.evaluate(ctx, r.Pool, repo, s)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/gitwatch"
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/score"
 )
@@ -33,6 +34,19 @@ type document struct {
 
 // DefaultPaths find Score files where nobody says otherwise.
 var DefaultPaths = []string{"**/score.yaml", "**/score.yml", "**/*.score.yaml", "**/*.score.yml"}
+
+// sight is what an environment sees of a tree.
+type sight struct {
+	environment string
+	tree        Tree
+	documents   []document
+}
+
+// see reads a tree for an environment.
+func see(tree Tree, repo gitwatch.Repository, environment string) (sight, error) {
+	docs, err := documents(tree, repo.Paths, environment)
+	return sight{environment, tree, docs}, err
+}
 
 // documents reads all Score documents of a tree for an environment, sorted by path. An error means that the tree could
 // not be read, and nothing may be concluded from it; what is wrong in files is in the documents' faults.
