@@ -213,6 +213,9 @@ func (t *tree) undoable() (list []*node) {
 	return list
 }
 
+// notDone are the failures of requests that were refused, or not sent.
+var notDone = []fault.Code{fault.RequestRefused, fault.PathValue, fault.SecretMissing}
+
 // acted says whether a step may have had an effect: it was done, or one of its requests was sent of which nobody said that it
 // was refused. Attempts that were broken off have left no failure.
 func (n *node) acted() bool {
@@ -224,8 +227,7 @@ func (n *node) acted() bool {
 	}
 	harmless := 0
 	for _, f := range n.row.Failures {
-		switch fault.Code(f.Code) {
-		case fault.RequestRefused, fault.PathValue, fault.SecretMissing:
+		if slices.Contains(notDone, fault.Code(f.Code)) {
 			harmless++
 		}
 	}

@@ -90,22 +90,16 @@ func (w *worker) claim(ctx, base context.Context) (more bool, err error) {
 
 // ask takes at most size jobs, which is at most free.
 func (q *Queue) ask(ctx context.Context, free int, kinds []string) (jobs []claimed, size int, err error) {
-	arguments := []any{q.cfg.Name, q.cfg.Lease.Microseconds(), kinds}
-	if q.cfg.PerRepository == 0 && q.cfg.PerOwner == 0 {
-		sql, size := claimStatement(sqlClaim, free)
-		rows, err := q.pool.Query(ctx, sql, arguments...)
-		if err != nil {
-			return nil, 0, err
-		}
-		jobs, err = pgx.CollectRows(rows, pgx.RowToStructByName[claimed])
-		return jobs, size, err
+	template, before, arguments := sqlClaim, sqlClaimInOrder, []any{q.cfg.Name, q.cfg.Lease.Microseconds(), kinds}
+	if q.cfg.PerRepository > 0 || q.cfg.PerOwner > 0 {
+		template, before, arguments = sqlClaimLimited, sqlClaimLock, append(arguments, q.cfg.PerRepository, q.cfg.PerOwner)
 	}
-	sql, size := claimStatement(sqlClaimLimited, free)
+	sql, size := claimStatement(template, free)
 	// Statements of a batch outside of a transaction are one implicit transaction, and each sees what was committed before
 	// it began.
 	var batch pgx.Batch
-	batch.Queue(sqlClaimLock)
-	batch.Queue(sql, append(arguments, q.cfg.PerRepository, q.cfg.PerOwner)...)
+	batch.Queue(before)
+	batch.Queue(sql, arguments...)
 	results := q.pool.SendBatch(ctx, &batch)
 	defer func() { err = errors.Join(err, results.Close()) }()
 	if _, err := results.Exec(); err != nil {

@@ -76,6 +76,10 @@ const (
 	sqlClaim = `WITH granted AS MATERIALIZED (SELECT id FROM jobs WHERE ` + ready + `
 			ORDER BY due_at, seq LIMIT ` + claimPlace + ` FOR UPDATE SKIP LOCKED)` + grant + `, 0::bigint AS passed`
 
+	// sqlClaimInOrder has the claim read the index of what is ready in its order, and stop when it has enough: as long as the
+	// table has no statistics, the planner would collect and sort all that is ready.
+	sqlClaimInOrder = `SELECT set_config('enable_bitmapscan', 'off', true)`
+
 	// sqlClaimLock lets one claim with limits look at a time: two would each count without the other's.
 	sqlClaimLock = `SELECT pg_advisory_xact_lock(2026, 2)`
 

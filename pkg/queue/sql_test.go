@@ -38,6 +38,7 @@ var statements = map[string]struct{ sql, arguments string }{
 	"sqlInsert":        {sqlInsert, "'key40000', 'k', 6, 'd', 2, '{}', 0, 8, NULL, 'shop/api'"},
 	"sqlClaim":         {claim16, "'w', 15000000, ARRAY['k']"},
 	"sqlClaimLock":     {sqlClaimLock, ""},
+	"sqlClaimInOrder":  {sqlClaimInOrder, ""},
 	"sqlClaimLimited":  {claimLimited16, "'w', 15000000, ARRAY['k'], 4, 8"},
 	"sqlPause":         {sqlPause, "'k', 'me', 'why'"},
 	"sqlResume":        {sqlResume, "'k'"},
@@ -159,6 +160,42 @@ func TestNoStatementScansOrTouchesManyPages(t *testing.T) {
 				t.Errorf("%s (%s) touches %d buffers, more than %d", name, mode, buffers, limit)
 			}
 		}
+	}
+}
+
+// A table that has no statistics yet is the rule where the queue was empty a minute ago.
+func TestAClaimSortsNothingAlsoWithoutStatistics(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	_, err := pool.Exec(t.Context(), `INSERT INTO jobs (key, kind, due_at, run_at, state, priority, max_attempts)
+SELECT 'key' || n % 1000, 'k', now(), now(), CASE WHEN n < 1000 THEN 1 ELSE 0 END, 2, 8 FROM generate_series(0, 19999) n`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sql, _ := claimStatement(sqlClaim, 64)
+	explain := func(before string) (text string) {
+		err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(t.Context(), before); err != nil {
+				return err
+			}
+			rows, err := tx.Query(t.Context(), "EXPLAIN "+sql, "w", 1, []string{"k"})
+			if err != nil {
+				return err
+			}
+			lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			text = strings.Join(lines, "\n")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	if text := explain(sqlClaimInOrder); strings.Contains(text, "Sort") {
+		t.Errorf("it sorts all that is ready:\n%s", text)
+	}
+	if text := explain("SELECT 1"); !strings.Contains(text, "Sort") {
+		t.Errorf("the planner would do so by itself:\n%s", text)
 	}
 }
 
