@@ -52,14 +52,14 @@ func (r *Runner) answer(ctx context.Context, tx pgx.Tx, run Run, why *fault.Faul
 		return err
 	}
 	if run.State == Superseded {
-		return r.replaced(ctx, tx, run)
+		return scheduleTogether(ctx, tx, r.Queue, run)
 	}
 	a, err := r.Planner.Lock(ctx, tx, run.Application)
 	if err != nil {
 		return err
 	}
 	if a.Generation > run.Generation {
-		return r.replaced(ctx, tx, run)
+		return scheduleTogether(ctx, tx, r.Queue, run)
 	}
 	reason := fmt.Sprintf("generation %d was cancelled", run.Generation)
 	if run.State == Cancelled && !run.together() {
@@ -71,29 +71,7 @@ func (r *Runner) answer(ctx context.Context, tx pgx.Tx, run Run, why *fault.Faul
 	if err := r.recover(ctx, tx, a, run, reason); err != nil {
 		return err
 	}
-	return scheduleTogether(ctx, tx, r.Queue, run, run.Name)
-}
-
-// replaced answers a run that something newer took the place of.
-func (r *Runner) replaced(ctx context.Context, tx pgx.Tx, run Run) error {
-	list, err := r.Runs.Runs(ctx, tx, RunFilter{Application: run.Application}, 1)
-	if err != nil || len(list) == 0 {
-		return err
-	}
-	return replacedBy(ctx, tx, r.Queue, run, list[0])
-}
-
-// replacedBy takes back what is deployed together with a run that is rolled back, and lets it wait no longer for one that is not
-// deployed together with it any more.
-func replacedBy(ctx context.Context, tx pgx.Tx, q Enqueuer, run, next Run) error {
-	switch {
-	case next.Kind == Rollback:
-		return scheduleTogether(ctx, tx, q, run, run.Name)
-	case next.Atomic != run.Atomic:
-		return scheduleTogether(ctx, tx, q, run, "")
-	default:
-		return nil
-	}
+	return scheduleTogether(ctx, tx, r.Queue, run)
 }
 
 // recover answers a run that was not deployed: the last good release is applied again, and this one is held back so that
@@ -169,7 +147,7 @@ func (r *Runner) lastGood(ctx context.Context, tx pgx.Tx, a planner.Application,
 	}
 	below := run.Generation
 	if run.together() {
-		if err := tx.QueryRow(ctx, sqlFirstTogether, a.ID, run.Atomic).Scan(&below); err != nil {
+		if err := tx.QueryRow(ctx, sqlFirstTogether, a.ID, run.Together).Scan(&below); err != nil {
 			return 0, fmt.Errorf("read runs that go together: %w", err)
 		}
 	}

@@ -67,8 +67,12 @@ type Run struct {
 	PausedBy *string    `json:"pausedBy,omitempty"`
 	PausedAt *time.Time `json:"pausedAt,omitempty"`
 	Token    int64      `json:"-"`
-	// Atomic names those of the same commit that are deployed with it or not at all, "" for none.
+	// Atomic is what its Score file has in [AtomicAnnotation], "" for nothing.
 	Atomic string `json:"atomic,omitempty"`
+	// Together numbers those that are deployed with it or not at all, 0 if it is on its own.
+	Together int64 `json:"together,omitempty"`
+	// Kept says why it cannot be taken back although another one of them failed.
+	Kept *fault.Fault `json:"kept,omitempty"`
 	// Paths are the golden paths that it follows, nil if it only deploys its release.
 	Paths *Paths `json:"-"`
 }

@@ -23,17 +23,18 @@ type Store struct {
 }
 
 const runColumns = `id, application, environment, name, repository, generation, kind, state, plan, commit, attempt, writes,
-fault, created_at, started_at, finished_at, waits, paused_by, paused_at, token, atomic,
+fault, created_at, started_at, finished_at, waits, paused_by, paused_at, token, atomic, together, kept,
 CASE WHEN paths IS NOT NULL THEN json_build_object('name', paths->'name') END AS paths`
 
 const (
-	sqlInsertRun = `INSERT INTO runs (application, environment, name, repository, generation, kind, state, plan, commit, paths, atomic)
-VALUES ($1, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $10) RETURNING id`
+	sqlInsertRun = `INSERT INTO runs (application, environment, name, repository, generation, kind, state, plan, commit, paths, atomic, together)
+VALUES ($1, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $10, $11) RETURNING id`
 	sqlRun  = `SELECT ` + runColumns + ` FROM runs WHERE id = $1`
 	sqlRuns = `SELECT ` + runColumns + ` FROM runs
 WHERE ($1 = '' OR environment = $1) AND ($2 = '' OR name = $2) AND ($3 = '' OR repository = $3) AND ($4 = '' OR commit = $4)
 AND ($5 = 0 OR application = $5) ORDER BY id DESC LIMIT $6`
 	sqlPaths = `SELECT paths->'texts' FROM runs WHERE id = $1`
+	sqlNext  = `SELECT ` + runColumns + ` FROM runs WHERE application = $1 AND generation > $2 ORDER BY generation LIMIT 1`
 	sqlRunOf = `SELECT ` + runColumns + ` FROM runs WHERE application = $1 AND generation = $2`
 	// Takes the run for a lease. No row: a later lease has it, or it ended. Attempts are the job's: one that was put off and
 	// goes on is not tried again.
@@ -59,7 +60,7 @@ WHERE id = $1 AND state IN ('queued', 'running') RETURNING ` + runColumns
 	sqlContested = `SELECT coalesce((SELECT state <> 'succeeded' FROM runs WHERE application = $1 AND generation < $2 AND token > 0
 ORDER BY generation DESC LIMIT 1), false)`
 	// What succeeded together with something that did not is nothing to go back to.
-	sqlSucceeded = `SELECT generation FROM runs r WHERE application = $1 AND state = 'succeeded' AND kind <> 'remove' AND (atomic = '' OR ` + allWell + `)`
+	sqlSucceeded = `SELECT generation FROM runs r WHERE application = $1 AND state = 'succeeded' AND kind <> 'remove' AND ` + isWell
 
 	sqlLogs = `SELECT id, step, at, message FROM run_logs WHERE run = $1 AND id > $2 ORDER BY id LIMIT $3`
 )
@@ -79,6 +80,15 @@ func (s *Store) Run(ctx context.Context, db postgres.Querier, id int64) (Run, er
 // RunOf returns the run of an application's generation, or a fault.
 func (s *Store) RunOf(ctx context.Context, db postgres.Querier, application, generation int64) (Run, error) {
 	return oneRun(db.Query(ctx, sqlRunOf, application, generation))
+}
+
+// Next returns the run that took the place of one, nil while none has.
+func (s *Store) Next(ctx context.Context, db postgres.Querier, run Run) (*Run, error) {
+	list, err := postgres.Collect[Run](db.Query(ctx, sqlNext, run.Application, run.Generation))
+	if err != nil || len(list) == 0 {
+		return nil, fault.While("read the next run", err)
+	}
+	return &list[0], nil
 }
 
 // Runs returns the newest runs, the newest first.
@@ -146,7 +156,7 @@ func (s *Store) LockJobs(ctx context.Context, tx pgx.Tx, q Enqueuer, application
 // Schedule stores a run of a release and puts its job into the queue, in the caller's transaction. Runs of older
 // generations that wait are superseded; they are returned.
 func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id int64, replaced []Run, err error) {
-	err = tx.QueryRow(ctx, sqlInsertRun, r.Application, r.Environment, r.Name, r.Repository, r.Generation, r.Kind, r.Plan, r.Commit, r.Paths, r.Atomic).Scan(&id)
+	err = tx.QueryRow(ctx, sqlInsertRun, r.Application, r.Environment, r.Name, r.Repository, r.Generation, r.Kind, r.Plan, r.Commit, r.Paths, r.Atomic, r.Together).Scan(&id)
 	if err != nil {
 		return 0, nil, fmt.Errorf("store run: %w", err)
 	}
@@ -166,7 +176,7 @@ func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id 
 		}
 		run, err := s.end(ctx, tx, args.Run, Superseded, nil)
 		if err == nil {
-			err = replacedBy(ctx, tx, q, run, r)
+			err = scheduleTogether(ctx, tx, q, run)
 		}
 		if err != nil {
 			return 0, nil, err

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -23,88 +24,87 @@ const AtomicAnnotation = "reconciler.dev/atomic"
 const TogetherKind = "together"
 
 // meetStep is the first step of runs that are deployed together.
-const meetStep = "together"
+const meetStep = "meet"
 
 // meetAgain is when a run that waits for others looks again; the last one of them wakes it.
 const meetAgain = time.Minute
 
-// togetherArgs name runs that are deployed all or none.
+// togetherArgs name runs that are deployed all or none. Older versions name them otherwise: what they enqueue has the number 0,
+// and their runs are on their own.
 type togetherArgs struct {
-	Repository  string `json:"repository"`
-	Environment string `json:"environment"`
-	Atomic      string `json:"atomic"`
-	// Failed is the name of the application that was not deployed, "" if one left that is not waited for any more.
-	Failed string `json:"failed,omitempty"`
+	Together int64 `json:"together"`
 }
 
 const (
-	// The newest run of each application; an older one was replaced.
-	newestTogether = ` FROM runs r WHERE repository = $1 AND environment = $2 AND atomic = $3 AND kind = 'deploy' ORDER BY application, generation DESC`
-	sqlTogether    = `SELECT DISTINCT ON (application) ` + runColumns + newestTogether
-	// next is what replaced a run, by another one than those that are deployed together; met says that it got as far as to
-	// wait for the others.
-	sqlMeeting = `SELECT DISTINCT ON (application) id, application, name, state, paused_by IS NOT NULL AS paused,
-coalesce((SELECT kind FROM runs n WHERE n.application = r.application AND n.generation > r.generation ORDER BY generation DESC LIMIT 1), '') AS next,
-EXISTS (SELECT FROM steps s WHERE s.run = r.id AND s.id = '' AND (s.name = '` + meetStep + `' OR s.name LIKE '%/` + meetStep + `') AND s.attempt > 0) AS met` + newestTogether
-	// Those under way, if all that came into it still may be deployed. The number behind a name tells its deployments apart.
-	sqlUnderWay = `SELECT coalesce((SELECT atomic FROM runs r WHERE repository = $1 AND environment = $2 AND kind = 'deploy' AND state IN ('queued', 'running')
-AND atomic <> '' AND regexp_replace(atomic, ' [0-9]+$', '') = $3 AND ` + allWell + ` ORDER BY id LIMIT 1), '')`
-	// allWell is true of a run r if no newest run of those that it is deployed together with failed.
-	allWell = `NOT EXISTS (SELECT FROM runs o WHERE o.repository = r.repository AND o.environment = r.environment AND o.atomic = r.atomic
-AND o.state IN ('failed', 'cancelled') AND NOT EXISTS (SELECT FROM runs n WHERE n.application = o.application AND n.atomic = o.atomic AND n.generation > o.generation))`
-	sqlFirstTogether = `SELECT min(generation) FROM runs WHERE application = $1 AND atomic = $2`
+	// isLeft is true of a run m whose place a commit took: it is not waited for, and what becomes of it spoils nothing.
+	isLeft = `coalesce((SELECT n.kind <> 'rollback' FROM runs n WHERE n.application = m.application AND n.generation > m.generation
+ORDER BY n.generation LIMIT 1), false)`
+	// isLost is true of a run m that was not deployed, and whose place no commit took: the others go back.
+	isLost = `(m.state IN ('failed', 'cancelled', 'superseded') AND NOT ` + isLeft + `)`
+	// isWell is true of a run r if nothing is lost of what it is deployed together with.
+	isWell = `NOT EXISTS (SELECT FROM runs m WHERE m.together = r.together AND m.together > 0 AND ` + isLost + `)`
+	// isNewest is true of a run m after which nothing came.
+	isNewest = `NOT EXISTS (SELECT FROM runs n WHERE n.application = m.application AND n.generation > m.generation)`
+
+	// The newest run of each application. met says that it got as far as to wait for the others.
+	sqlMembers = `SELECT DISTINCT ON (application) ` + runColumns + `, ` + isLeft + ` AS out, ` + isLost + ` AS lost,
+EXISTS (SELECT FROM steps s WHERE s.run = m.id AND s.id = '' AND (s.name = '` + meetStep + `' OR s.name LIKE '%/` + meetStep + `') AND s.attempt > 0) AS met
+FROM runs m WHERE together = $1 AND together > 0 ORDER BY application, generation DESC`
+	// What is under way, if all that came into it still may be deployed, or something new.
+	sqlTogether = `SELECT coalesce((SELECT together FROM (SELECT max(together) AS together FROM runs
+  WHERE repository = $1 AND environment = $2 AND atomic = $3 AND together > 0) r
+WHERE ` + isWell + ` AND EXISTS (SELECT FROM runs m WHERE m.together = r.together AND m.together > 0 AND m.state IN ('queued', 'running') AND ` + isNewest + `)),
+nextval('together'))`
+	// Who is deployed with a run's application still: nothing came after it, but the way back.
+	sqlStillTogether = `SELECT ` + runColumns + ` FROM runs m WHERE together = $1 AND together > 0 AND application <> $2
+AND NOT EXISTS (SELECT FROM runs n WHERE n.application = m.application AND n.generation > m.generation AND n.kind <> 'rollback') ORDER BY id`
+	sqlFirstTogether = `SELECT min(generation) FROM runs WHERE application = $1 AND together = $2`
+	sqlKept          = `UPDATE runs SET kept = $2 WHERE id = $1`
+	// What stands although it should not, whether or not anybody came as far as to say why.
+	sqlAllKept = `UPDATE runs m SET kept = coalesce(kept, $2) WHERE together = $1 AND together > 0 AND ` + isNewest + ` AND NOT ` + isLost + `
+AND EXISTS (SELECT FROM runs m WHERE m.together = $1 AND m.together > 0 AND ` + isLost + `) RETURNING ` + runColumns
 )
 
 // together says that a run is deployed with others or not at all.
-func (r Run) together() bool { return r.Atomic != "" && r.Kind == Deploy }
+func (r Run) together() bool { return r.Together > 0 }
 
-// Together names what the runs belong to that are made now of the applications with an annotation's value: what is under way
-// already, so that all of it goes back as one, or something new that a number tells from all others.
-func (s *Store) Together(ctx context.Context, db postgres.Querier, repository, environment, value string, number int64) (string, error) {
-	var name string
-	if err := db.QueryRow(ctx, sqlUnderWay, repository, environment, value).Scan(&name); err != nil {
-		return "", fmt.Errorf("read what is deployed together: %w", err)
-	}
-	if name == "" {
-		name = fmt.Sprintf("%s %d", value, number)
-	}
-	return name, nil
+// JoinOrBegin returns the number of the runs that are made now of applications with an annotation's value: that of what is under
+// way already, so that all of it goes back as one, or a new one.
+func (s *Store) JoinOrBegin(ctx context.Context, db postgres.Querier, repository, environment, value string) (number int64, err error) {
+	err = db.QueryRow(ctx, sqlTogether, repository, environment, value).Scan(&number)
+	return number, fault.While("read what is deployed together", err)
 }
 
-// Others returns the newest runs of those that a run is deployed together with.
-func (s *Store) Others(ctx context.Context, db postgres.Querier, run Run) (others []Run, err error) {
-	if !run.together() {
-		return nil, nil
-	}
-	list, err := postgres.Collect[Run](db.Query(ctx, sqlTogether, run.Repository, run.Environment, run.Atomic))
-	for _, other := range list {
-		if other.Application != run.Application {
-			others = append(others, other)
-		}
-	}
-	return others, fault.While("read runs that go together", err)
+// Others returns the runs of the other applications that one is still deployed together with.
+func (s *Store) Others(ctx context.Context, db postgres.Querier, run Run) ([]Run, error) {
+	list, err := postgres.Collect[Run](db.Query(ctx, sqlStillTogether, run.Together, run.Application))
+	return list, fault.While("read runs that go together", err)
 }
 
-// member is one of those that meet before anything is touched.
+// member is the newest run of one of the applications that are deployed together.
 type member struct {
-	ID, Application int64
-	Name            string
-	State           State
-	Paused, Met     bool
-	Next            Kind
+	Run
+	// Out: a commit took its place, in another company. Lost: it was not deployed, and the others go back. Met: it waits for
+	// the others, or has.
+	Out, Lost, Met bool
+}
+
+func (s *Store) members(ctx context.Context, db postgres.Querier, together int64) ([]member, error) {
+	list, err := postgres.Collect[member](db.Query(ctx, sqlMembers, together))
+	return list, fault.While("read runs that go together", err)
 }
 
 // meet waits until all that is deployed together may be, and wakes those who wait for it.
 func (e *execution) meet(ctx context.Context, _ string) (result, error) {
-	all, err := postgres.Collect[member](e.Pool.Query(ctx, sqlMeeting, e.run.Repository, e.run.Environment, e.run.Atomic))
+	all, err := e.Runs.members(ctx, e.Pool, e.run.Together)
 	if err != nil {
-		return result{}, broken{fmt.Errorf("read runs that go together: %w", err)}
+		return result{}, broken{err}
 	}
 	var others []member
 	var missing []string
 	for _, m := range all {
-		if m.Application == e.run.Application || m.State == Superseded && m.Next != Rollback {
-			continue // itself, or one that a newer commit took out
+		if m.Application == e.run.Application || m.Out && m.State != Succeeded {
+			continue // itself, or one that is not deployed with it any more
 		}
 		there, err := e.there(ctx, m)
 		if err != nil {
@@ -137,7 +137,7 @@ func (e *execution) there(ctx context.Context, m member) (bool, error) {
 	switch {
 	case m.State == Succeeded:
 		return true, nil
-	case m.State.Final() || !m.Met || m.Paused:
+	case m.State.Final() || !m.Met || m.PausedBy != nil:
 		return false, nil
 	}
 	a, err := e.Planner.Application(ctx, e.Pool, m.Application)
@@ -147,46 +147,99 @@ func (e *execution) there(ctx context.Context, m member) (bool, error) {
 // TogetherHandler returns what the queue calls for jobs of [TogetherKind].
 func (r *Runner) TogetherHandler() queue.Handler {
 	h := r.Handler()
-	h.Work, h.OnEnd = r.workTogether, nil
+	h.Work, h.OnEnd = r.workTogether, r.togetherEnded
 	return h
 }
 
-// scheduleTogether has those taken back that are deployed with a run that failed or not at all, or looked at again if it left.
-func scheduleTogether(ctx context.Context, tx pgx.Tx, q Enqueuer, run Run, failed string) error {
+// scheduleTogether has those looked after that are deployed with a run that ended otherwise than well.
+func scheduleTogether(ctx context.Context, tx pgx.Tx, q Enqueuer, run Run) error {
 	if !run.together() {
 		return nil
 	}
 	_, err := q.Enqueue(ctx, tx, queue.Insert{
-		Kind: TogetherKind, Key: fmt.Sprintf("together/%s/%s", run.Environment, run.Repository), Owner: run.Repository,
-		Dedupe: digest([]byte(run.Atomic + " " + failed)), Args: togetherArgs{run.Repository, run.Environment, run.Atomic, failed},
+		Kind: TogetherKind, Key: fmt.Sprintf("together/%d", run.Together), Owner: run.Repository,
+		Dedupe: fmt.Sprint(run.Together), Args: togetherArgs{run.Together},
 	})
-	return fault.While("enqueue what takes the others back", err)
+	return fault.While("enqueue what looks after the others", err)
 }
 
+// workTogether takes back what is deployed together with a run that is lost, or lets it look again whether it may go on. One
+// that cannot be taken back keeps none of the others from it.
 func (r *Runner) workTogether(ctx context.Context, job *queue.Job) error {
 	var args togetherArgs
 	if err := job.Bind(&args); err != nil {
 		return err
 	}
-	runs, err := postgres.Collect[Run](r.Pool.Query(ctx, sqlTogether, args.Repository, args.Environment, args.Atomic))
+	all, err := r.Runs.members(ctx, r.Pool, args.Together)
 	if err != nil {
-		return fmt.Errorf("read runs that go together: %w", err)
+		return err
 	}
-	for _, run := range runs {
+	failed := firstLost(all)
+	var failure error // of several, one that may be gone the next time
+	for _, m := range all {
 		err := pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
-			var err error
-			if args.Failed == "" {
-				err = r.Wake(ctx, tx, run.Application)
-			} else {
-				err = r.takeBack(ctx, tx, run, args.Failed)
-			}
-			if err != nil {
+			if err := r.lookAfter(ctx, tx, m, failed); err != nil {
 				return err
 			}
 			return job.Hold(ctx, tx)
 		})
-		if err != nil {
-			return fmt.Errorf("answer %s: %w", run.Name, err)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil, errors.Is(err, queue.ErrLeaseLost):
+			return err
+		case failure == nil || fault.ClassOf(err) == fault.Retryable:
+			failure = fmt.Errorf("answer %s: %w", m.Name, err)
+		}
+		if err != nil && failed != nil {
+			if _, err := r.Pool.Exec(ctx, sqlKept, m.ID, r.kept(fault.Of(err)[0].Message)); err != nil {
+				return fmt.Errorf("note what is not taken back: %w", err)
+			}
+		}
+	}
+	return failure
+}
+
+// lookAfter does with a member what follows from which one is lost, if one is.
+func (r *Runner) lookAfter(ctx context.Context, tx pgx.Tx, m member, failed *member) error {
+	switch {
+	case failed == nil:
+		return r.Wake(ctx, tx, m.Application)
+	case m.Lost:
+		return nil
+	default:
+		return r.takeBack(ctx, tx, m.Run, failed.Name)
+	}
+}
+
+// firstLost returns the run because of which all that are deployed together go back, nil if none has to.
+func firstLost(all []member) (first *member) {
+	for i, m := range all {
+		if m.Lost && (first == nil || m.FinishedAt.Before(*first.FinishedAt)) {
+			first = &all[i]
+		}
+	}
+	return first
+}
+
+// kept says why a run is not taken back.
+func (r *Runner) kept(why string) *fault.Fault {
+	return r.redacted(fault.New(fault.NotUndone, "it is not taken back: %s", why).
+		Do("Run `reconciler rollback`, or mend what is in the way and run `reconciler jobs retry JOB`; `reconciler jobs --kind together --state dead` names the job."))
+}
+
+// togetherEnded tells of what could not be taken back, and will not be by itself.
+func (r *Runner) togetherEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, cause error) error {
+	var args togetherArgs
+	if err := job.Bind(&args); err != nil {
+		return err
+	}
+	list, err := postgres.Collect[Run](tx.Query(ctx, sqlAllKept, args.Together, r.kept(fault.Of(cause)[0].Message)))
+	if err != nil {
+		return fmt.Errorf("note what is not taken back: %w", err)
+	}
+	for _, run := range list {
+		if err := r.Changed(ctx, tx, run); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -211,6 +264,13 @@ func (r *Runner) takeBack(ctx context.Context, tx pgx.Tx, run Run, failed string
 		if err := r.Planner.Wait(ctx, tx, a.ID, run.Plan, why); err != nil {
 			return err
 		}
+	}
+	next, err := r.Runs.Next(ctx, tx, run)
+	if err == nil && next == nil {
+		_, err = tx.Exec(ctx, sqlKept, run.ID, r.kept(strings.TrimPrefix(told, "; ")))
+	}
+	if err != nil {
+		return fmt.Errorf("note what is not taken back: %w", err)
 	}
 	return r.Changed(ctx, tx, run)
 }

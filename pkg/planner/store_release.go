@@ -45,6 +45,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
 	// Not across a removal: what was removed on purpose does not come back by itself.
 	sqlLastGood = `SELECT max(generation) FROM releases WHERE application = $1 AND generation = ANY($2) AND generation < $3 AND generation >
 (SELECT coalesce(max(generation), 0) FROM releases WHERE application = $1 AND generation < $3 AND digest = '')`
+	sqlReleaseOf     = `SELECT coalesce(of, 0) FROM releases WHERE application = $1 AND generation = $2`
 	sqlReleaseDigest = `SELECT digest FROM releases WHERE application = $1 AND generation = $2`
 )
 
@@ -132,6 +133,12 @@ func (s *Store) LastGood(ctx context.Context, db postgres.Querier, application i
 		return 0, fault.While("find last good release", err)
 	}
 	return *generation, nil
+}
+
+// Of returns the generation whose content a stored release is again, 0 for none.
+func (s *Store) Of(ctx context.Context, db postgres.Querier, application, generation int64) (of int64, err error) {
+	err = db.QueryRow(ctx, sqlReleaseOf, application, generation).Scan(&of)
+	return of, fault.While("read release", err)
 }
 
 // Digest returns the digest of a stored release; "" for a removal and for generation 0.

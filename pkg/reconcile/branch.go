@@ -138,7 +138,7 @@ func (r *Reconciler) desire(ctx context.Context, job *queue.Job, repo gitwatch.R
 		if err := r.lockJobs(ctx, tx, v); err != nil {
 			return err
 		}
-		verdicts, err := r.decide(ctx, tx, v, *ref.Commit, job.Token)
+		verdicts, err := r.decide(ctx, tx, v, *ref.Commit)
 		if err != nil {
 			return err
 		}
@@ -278,7 +278,7 @@ func (r *Reconciler) release(ctx context.Context, tx pgx.Tx, a planner.Applicati
 	}
 	run := apply.Run{
 		Application: a.ID, Environment: a.Environment, Name: f.name, Repository: a.Repository, Generation: generation,
-		Kind: apply.Deploy, State: apply.Queued, Plan: f.plan.ID, Commit: commit, Atomic: f.joined,
+		Kind: apply.Deploy, State: apply.Queued, Plan: f.plan.ID, Commit: commit, Atomic: f.group(), Together: f.joined,
 	}
 	if f.gone {
 		run.Kind = apply.Remove

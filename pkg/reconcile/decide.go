@@ -22,9 +22,8 @@ type decision struct {
 	stuck string
 }
 
-// decide stores what a tree means for the applications of an environment. number tells what is deployed together by it from
-// all before.
-func (r *Reconciler) decide(ctx context.Context, tx pgx.Tx, v *view, commit string, number int64) ([]decision, error) {
+// decide stores what a tree means for the applications of an environment.
+func (r *Reconciler) decide(ctx context.Context, tx pgx.Tx, v *view, commit string) ([]decision, error) {
 	list := make([]decision, len(v.findings))
 	for i := range v.findings {
 		d := decision{finding: &v.findings[i], outcome: outcome(v, &v.findings[i])}
@@ -33,7 +32,10 @@ func (r *Reconciler) decide(ctx context.Context, tx pgx.Tx, v *view, commit stri
 		}
 		list[i] = d
 	}
-	if err := r.keepTogether(ctx, tx, v, list, number); err != nil {
+	if err := r.keepTogether(ctx, tx, v, list); err != nil {
+		return nil, err
+	}
+	if err := r.join(ctx, tx, v, list); err != nil {
 		return nil, err
 	}
 	for i := range list {

@@ -31,8 +31,8 @@ type finding struct {
 	base      planner.Base
 	release   *planner.Release
 	plan      *planner.Plan
-	// joined names what its run is deployed together with, "" for nothing.
-	joined string
+	// joined numbers what its run is deployed together with, 0 for nothing.
+	joined int64
 	// replaced are the runs that this one's has taken the place of.
 	replaced []int64
 }

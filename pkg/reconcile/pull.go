@@ -135,7 +135,7 @@ func (r *Reconciler) propose(ctx context.Context, tx pgx.Tx, v *view, p gitwatch
 		stuck := cmp.Or(invalid(o), waitsFor(o), heldFor(o))
 		list[i] = decision{finding: f, outcome: o, free: stuck == "" && f.plan != nil && !f.plan.Empty(), stuck: stuck}
 	}
-	if err := r.keepTogether(ctx, tx, v, list, 0); err != nil {
+	if err := r.keepTogether(ctx, tx, v, list); err != nil {
 		return nil, err
 	}
 	for _, d := range list {

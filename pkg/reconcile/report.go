@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -176,26 +177,44 @@ func (r *Reconciler) update(ctx context.Context, tx pgx.Tx, o *status.Outcome) e
 			return err
 		}
 	}
-	if run.State != apply.Failed && run.State != apply.Queued && run.Atomic == "" {
-		return nil
-	}
 	if run.State == apply.Failed {
 		o.Problem = run.Fault
 	}
-	others, err := r.Runs.Runs(ctx, tx, apply.RunFilter{Application: run.Application}, 20)
+	if run.State == apply.Queued {
+		others, err := r.Runs.Runs(ctx, tx, apply.RunFilter{Application: run.Application}, 20)
+		if err != nil {
+			return err
+		}
+		if i := slices.IndexFunc(others, func(other apply.Run) bool { return other.State == apply.Running }); i >= 0 {
+			o.Behind = others[i].ID
+		}
+	}
+	if run.State == apply.Failed || run.Together > 0 {
+		return r.answered(ctx, tx, run, o)
+	}
+	return nil
+}
+
+// answered adds to an outcome how a run was answered that failed, or that was deployed together with one that did: by the
+// rollback that took its place, unless that is of the run itself, for a person can mean that, too.
+func (r *Reconciler) answered(ctx context.Context, tx pgx.Tx, run apply.Run, o *status.Outcome) error {
+	next, err := r.Runs.Next(ctx, tx, run)
 	if err != nil {
 		return err
 	}
-	for _, other := range others {
-		switch {
-		case run.State == apply.Queued && other.State == apply.Running && other.Application == run.Application:
-			o.Behind = other.ID
-		case (run.State == apply.Failed || run.Atomic != "") && other.ID > run.ID && other.Kind == apply.Rollback && other.Commit == run.Commit:
-			o.Undone, o.Undoing = other.Generation, string(other.State)
-			if other.State == apply.Succeeded {
-				o.Undoing = ""
-			}
-		}
+	if next == nil {
+		o.NotUndone = cmp.Or(o.NotUndone, run.Kept)
+		return nil
+	}
+	if next.Kind != apply.Rollback || next.Commit != run.Commit {
+		return nil
+	}
+	of, err := r.Planner.Of(ctx, tx, next.Application, next.Generation)
+	if err != nil || of == run.Generation {
+		return err
+	}
+	if o.Undone = next.Generation; next.State != apply.Succeeded {
+		o.Undoing = string(next.State)
 	}
 	return nil
 }

@@ -38,10 +38,9 @@ func heldFor(o status.Outcome) string {
 	return "is on hold: " + o.Held
 }
 
-// keepTogether keeps those back that are deployed together with one that is stuck, and gives the others of a group the same
-// name.
-func (r *Reconciler) keepTogether(ctx context.Context, tx pgx.Tx, v *view, list []decision, number int64) error {
-	stuck, names := map[string]string{}, map[string]string{}
+// keepTogether keeps those back that are deployed together with one that is stuck.
+func (r *Reconciler) keepTogether(ctx context.Context, tx pgx.Tx, v *view, list []decision) error {
+	stuck := map[string]string{}
 	for _, d := range list {
 		if d.stuck == "" {
 			continue
@@ -58,22 +57,28 @@ func (r *Reconciler) keepTogether(ctx context.Context, tx pgx.Tx, v *view, list 
 	}
 	for i := range list {
 		d := &list[i]
+		if why := stuck[d.finding.group()]; d.free && why != "" {
+			d.free, d.outcome.Waiting = false, fault.New(fault.Together, "%s", why)
+		}
+	}
+	return nil
+}
+
+// join gives those that are deployed together the same number.
+func (r *Reconciler) join(ctx context.Context, tx pgx.Tx, v *view, list []decision) (err error) {
+	numbers := map[string]int64{}
+	for i := range list {
+		d := &list[i]
 		group := d.finding.group()
 		if !d.free || group == "" {
 			continue
 		}
-		if why := stuck[group]; why != "" {
-			d.free, d.outcome.Waiting = false, fault.New(fault.Together, "%s", why)
-			continue
-		}
-		if names[group] == "" {
-			name, err := r.Runs.Together(ctx, tx, v.repository.Name, v.environment.Name, group, number)
-			if err != nil {
+		if numbers[group] == 0 {
+			if numbers[group], err = r.Runs.JoinOrBegin(ctx, tx, v.repository.Name, v.environment.Name, group); err != nil {
 				return err
 			}
-			names[group] = name
 		}
-		d.finding.joined = names[group]
+		d.finding.joined = numbers[group]
 	}
 	return nil
 }

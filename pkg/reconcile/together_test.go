@@ -206,7 +206,7 @@ func (w *world) offered(files map[string]string) string {
 	commit := w.send(files)
 	w.until("beta to ask, and alpha to wait", func() bool {
 		return w.rows(`SELECT DISTINCT ON (r.application) r.name || ' ' || s.name || ' ' || s.state || ' ' || s.detail FROM runs r JOIN steps s ON s.run = r.id
-WHERE r.commit = $1 AND s.state = 'parked' ORDER BY r.application, r.id DESC`, commit) == "alpha release/together parked waits for beta\nbeta ask parked "
+WHERE r.commit = $1 AND s.state = 'parked' ORDER BY r.application, r.id DESC`, commit) == "alpha release/meet parked waits for beta\nbeta ask parked "
 	})
 	return commit
 }
@@ -220,9 +220,7 @@ func TestAnApprovalOfOneIsForAllThatAreDeployedTogether(t *testing.T) {
 	commit := w.offered(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2")})
 	w.equal("a:1 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
 	w.until("that to be said", func() bool { return strings.HasPrefix(w.said(commit), "pending: 1 asking, 1 deploying: beta: ask: ") })
-	if err := w.Runner.Decide(t.Context(), w.newest("beta").ID, apply.Approval{Who: "ann", Approved: true}); err != nil {
-		t.Fatal(err)
-	}
+	w.approve("beta")
 	w.quiet()
 	w.equal("a:2 b:2", w.deployed("alpha")+" "+w.deployed("beta"))
 	w.equal("success: 2 deployed", w.said(commit))
@@ -237,6 +235,13 @@ func TestAnApprovalOfOneIsForAllThatAreDeployedTogether(t *testing.T) {
 		t.Error(said)
 	}
 	w.equal("0", w.rows(`SELECT sum(writes)::text FROM runs WHERE commit = $1`, commit))
+}
+
+func (w *world) approve(name string) {
+	w.Helper()
+	if err := w.Runner.Decide(w.Context(), w.newest(name).ID, apply.Approval{Who: "ann", Approved: true}); err != nil {
+		w.Fatal(err)
+	}
 }
 
 func TestOneThatIsCancelledTakesTheOthersBack(t *testing.T) {
@@ -283,23 +288,9 @@ func TestANewerCommitOfOneJoinsTheOthers(t *testing.T) {
 	})
 	w.offered(map[string]string{"a.score.yaml": suite("alpha", "a:4"), "b.score.yaml": suite("beta", "b:4")})
 	w.block("gamma", "gamma.deployment.apps.yaml")
-	if err := w.Runner.Decide(t.Context(), w.newest("beta").ID, apply.Approval{Who: "ann", Approved: true}); err != nil {
-		t.Fatal(err)
-	}
+	w.approve("beta")
 	w.quiet()
 	w.equal("a:1 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
-}
-
-// One that a newer commit takes out of it is not waited for.
-func TestOneThatLeavesIsNotWaitedFor(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1")})
-	w.asking()
-	w.offered(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2")})
-	w.push(map[string]string{"b.score.yaml": ""})
-	w.equal("alpha a.score.yaml 2/2", w.apps())
-	w.equal("a:2", w.deployed("alpha"))
 }
 
 func TestAPullRequestSaysWhatIsKeptBack(t *testing.T) {

@@ -139,7 +139,9 @@ func (w *world) newReplica(pool *pgxpool.Pool) replica {
 	runHandler.BackoffBase, runHandler.BackoffCap = 10*time.Millisecond, 50*time.Millisecond
 	q.Handle(apply.JobKind, runHandler)
 	q.Handle(apply.UndoKind, r.Runner.UndoHandler())
-	q.Handle(apply.TogetherKind, r.Runner.TogetherHandler())
+	togetherHandler := r.Runner.TogetherHandler()
+	togetherHandler.BackoffBase, togetherHandler.BackoffCap = 10*time.Millisecond, 50*time.Millisecond
+	q.Handle(apply.TogetherKind, togetherHandler)
 	q.Handle(gitwatch.JobKind, watcher.Handler())
 	q.Handle(status.JobKind, r.Outbox.Handler())
 	ctx, stop := context.WithCancel(w.Context())
