@@ -123,8 +123,8 @@ var applying = map[Code]Entry{
 		Remedy: "Mend, confirm or resume the application that the message names: all of them are deployed then.",
 	},
 	NotUndone: {
-		Title: "What a step did could not be undone", Class: Refused,
-		Why:    "The run did not succeed, the golden path says how the step is undone, and that did not work.",
+		Title: "What a run did could not be undone", Class: Refused,
+		Why:    "The run did not succeed, the golden path says how its steps are undone, and that did not work. Or a run is to be taken back, because another one that it is deployed with was not deployed, and there is no way back.",
 		Remedy: "It is tried again for some minutes. If it stays, undo it by hand, or mend what refuses it and run `reconciler jobs retry JOB`; `reconciler jobs --kind undo --state dead` names the job.",
 	},
 }
