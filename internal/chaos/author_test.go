@@ -29,6 +29,9 @@ type author struct {
 	next int
 	// pulls are open pull requests in the order of their making.
 	pulls []openPull
+	// group is what was changed last to be deployed all or none, and suite what its files say.
+	group []string
+	suite int
 }
 
 type openPull struct {
@@ -42,17 +45,18 @@ type openPull struct {
 type scoreOptions struct {
 	// serial tells from which commit it is.
 	serial int
-	// broken: it refers to nothing. atomic: it is deployed with the others of its commit that are, or not at all.
-	broken, atomic bool
+	// broken: it refers to nothing.
+	broken bool
+	// suite is what it is deployed with or not at all, 0 for nothing.
+	suite int
 }
 
 // score is a Score file.
 func score(name string, o scoreOptions) string {
 	var b strings.Builder
 	metadata := "name: " + name
-	if o.atomic {
-		// Each commit's are others: one that failed keeps back what it is deployed with, and nobody mends it.
-		metadata += fmt.Sprintf(", annotations: {reconciler.dev/atomic: suite-%d}", o.serial)
+	if o.suite > 0 {
+		metadata += fmt.Sprintf(", annotations: {reconciler.dev/atomic: suite-%d}", o.suite)
 	}
 	// Every fifth has a database, so that its removal waits for a person.
 	database := strings.HasSuffix(name, "0") || strings.HasSuffix(name, "5")
@@ -170,6 +174,8 @@ func (a *author) do(kind string, serial int, r *rand.Rand) string {
 		return a.rewrite(serial, r)
 	case "atomic":
 		return a.together(serial, r)
+	case "join", "leave":
+		return a.again(kind, serial)
 	default:
 		return a.pull(kind, serial, r)
 	}

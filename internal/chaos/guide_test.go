@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -199,15 +200,17 @@ func (w *world) leave() {
 	}
 }
 
-// together changes two or three applications that are deployed all or none. Now and then the office refuses one of them,
+// together changes two or three applications that are deployed all or none. Each time they are others: one that failed keeps back
+// what it is deployed with, and nobody mends it. Now and then the office refuses one of them,
 // before it is deployed or after.
 func (a *author) together(serial int, r *rand.Rand) string {
 	a.Helper()
 	names := a.names()
 	r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	names = names[:2+r.IntN(2)]
+	a.group, a.suite = names, serial
 	for _, name := range names {
-		a.put(name, scoreOptions{serial: serial, atomic: true})
+		a.put(name, scoreOptions{serial: serial, suite: serial})
 	}
 	commit := a.commit(fmt.Sprintf("together %v", names))
 	told := fmt.Sprint(names)
@@ -218,4 +221,19 @@ func (a *author) together(serial int, r *rand.Rand) string {
 	}
 	a.git("push", "--quiet", "origin", "main")
 	return told
+}
+
+// again changes one of those that were changed last to be deployed all or none: it joins them anew, or leaves them.
+func (a *author) again(kind string, serial int) string {
+	a.Helper()
+	if len(a.group) == 0 || !slices.Contains(a.names(), a.group[1]) {
+		return "there is none"
+	}
+	o := scoreOptions{serial: serial}
+	if kind == "join" {
+		o.suite = a.suite
+	}
+	a.put(a.group[1], o)
+	a.push(kind+" "+a.group[1], false)
+	return a.group[1]
 }

@@ -3,6 +3,7 @@
 package chaos
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -99,7 +100,12 @@ func newActs(r *rand.Rand, duration time.Duration) (list []act) {
 			repository %= guidedRepositories
 		}
 		list = append(list, act{at, kind, repository, r.Uint64()})
+		if kind == "atomic" {
+			// While they are under way, more often than not.
+			list = append(list, act{at + between(r, 2*time.Second, 8*time.Second), []string{"join", "leave"}[r.IntN(2)], repository, r.Uint64()})
+		}
 	}
+	slices.SortStableFunc(list, func(a, b act) int { return cmp.Compare(a.at, b.at) })
 	return list
 }
 

@@ -73,7 +73,9 @@ type checker struct {
 
 // scoreFile is what a Score file says; broken that it cannot be deployed, found that it is there.
 type scoreFile struct {
-	serial        string
+	serial string
+	// suite is what it is deployed with, "" for nothing.
+	suite         string
 	broken, found bool
 }
 
@@ -113,7 +115,9 @@ func (c *checker) score(ctx context.Context, repository, commit, name string) (s
 		return f, nil
 	}
 	text, found, err := show(ctx, c.Clones[repository], commit, name+"/score.yaml")
-	f := scoreFile{serialIn(text), strings.HasPrefix(text, "# broken"), found}
+	_, after, _ := strings.Cut(text, "reconciler.dev/atomic: ")
+	suite, _, _ := strings.Cut(after, "}")
+	f := scoreFile{serialIn(text), suite, strings.HasPrefix(text, "# broken"), found}
 	if err == nil && !strings.Contains(commit, "/") { // a branch is another one in each repository
 		c.files[key] = f
 	}

@@ -92,7 +92,7 @@ func (c *checker) checkGuided(ctx context.Context) error {
 			c.Numbers["guided runs not answered and told"] += map[bool]int{true: 1}[told]
 		case r.State == "failed" && !refused:
 			c.violated("run %d (%s in %s, generation %d) is failed, and nobody refused or rejected it", r.ID, r.Name, r.Environment, r.Generation)
-		case r.State == "cancelled" && !c.Cancels[r.ID] && !c.torn(r):
+		case r.State == "cancelled" && !c.Cancels[r.ID]:
 			c.violated("run %d (%s in %s, generation %d) is cancelled, and nobody did it", r.ID, r.Name, r.Environment, r.Generation)
 		}
 		if !c.asks(r) || approved && !rejected {
@@ -116,52 +116,6 @@ func (c *checker) asked(ctx context.Context, r runRow) (bool, error) {
 	return slices.ContainsFunc(all, func(s status) bool {
 		return s.Context == c.context(r.Environment) && strings.Contains(s.Description, "asking")
 	}), nil
-}
-
-// brokenOff says that a run failed or was cancelled while nothing newer was there, or that a person rolled it back.
-func (h *history) brokenOff(r runRow) bool {
-	newer := h.after(r.Application, r.Generation)
-	ended := r.State == "failed" || r.State == "cancelled"
-	if len(newer) == 0 || newer[0].Kind != "rollback" {
-		return ended && len(newer) == 0
-	}
-	return ended && newer[0].Commit == r.Commit || r.State == "superseded" && newer[0].Commit != r.Commit
-}
-
-// torn says that another run of the same commit was broken off that a run is deployed together with.
-func (c *checker) torn(r runRow) bool {
-	for _, other := range c.history.runs {
-		if r.Atomic != "" && other.ID != r.ID && other.together() == r.together() && c.history.brokenOff(other) {
-			return true
-		}
-	}
-	return false
-}
-
-func (r runRow) together() [4]string {
-	return [4]string{r.Repository, r.Commit, r.Environment, r.Atomic}
-}
-
-// checkGroups looks at what is deployed all or none: where one failed, none of the others stays.
-func (c *checker) checkGroups() {
-	groups := map[[4]string]bool{}
-	for _, r := range c.history.runs {
-		if r.Atomic == "" || r.Kind != "deploy" {
-			continue
-		}
-		torn := c.torn(r)
-		groups[r.together()] = groups[r.together()] || torn
-		if torn && r.State == "succeeded" && len(c.history.after(r.Application, r.Generation)) == 0 {
-			c.violated("%s in %s stays at generation %d of %.7s, and another one of its group failed", r.Name, r.Environment, r.Generation, r.Commit)
-		}
-	}
-	for _, torn := range groups {
-		if torn {
-			c.Numbers["groups taken back"]++
-		} else {
-			c.Numbers["groups"]++
-		}
-	}
 }
 
 // checkGuidedEnd compares an application with its Score file where a golden path may have kept it back: it is at its newest
@@ -189,7 +143,7 @@ func (c *checker) checkGuidedEnd(ctx context.Context, name string, f scoreFile) 
 	}
 	if newest.State == "succeeded" {
 		// What the newest run brought out is there, and it is what the commit wants, or what the one that failed went back to.
-		back := newest.Kind == "rollback" && f.serial == wanted && c.lost(tried)
+		back := newest.Kind == "rollback" && (f.serial == wanted && c.lost(tried) || c.keptBack(a, f))
 		if have != is || !f.broken && have != f.serial && !back {
 			c.violated("%s in %s is %q in the end, want %q (generation %d is a %s of %q, tried was %q)", name, c.Guided, have, f.serial, newest.Generation, newest.Kind, is, wanted)
 		}
@@ -224,9 +178,4 @@ func (h *history) newest(application int64) (newest, tried runRow) {
 		}
 	}
 	return newest, tried
-}
-
-// lost says that what a commit asked for did not come about, or was taken back.
-func (c *checker) lost(r runRow) bool {
-	return r.State == "failed" || r.State == "cancelled" || c.torn(r)
 }

@@ -47,7 +47,7 @@ func newGuidedScene(t *testing.T) *scene {
 	s.rollback(4, "two", 5, commits[3])
 	for i := range h.runs {
 		if r := &h.runs[i]; r.Commit == commits[1] && r.Guided {
-			r.Atomic = "suite 1"
+			r.Atomic, r.Together = "suite", 1
 		}
 	}
 	for i := range h.approvals {
@@ -195,6 +195,9 @@ func TestGuidedWorldInOrderHasNoViolations(t *testing.T) {
 			s.history.approvals = slices.DeleteFunc(s.history.approvals, func(a approvalRow) bool { return a.Run == 44 })
 			s.history.steps[stepKey{44, "ask"}] = stepRow{Asked: true, Waited: 60}
 		},
+		"the group is of two commits": func(s *scene) {
+			s.edit(4, 1, func(r *runRow) { r.Atomic, r.Together = "suite", 1 })
+		},
 		"the office was busy when it was asked to undo": func(s *scene) {
 			s.again("32", "/undo/site/us", func(*Request) {})
 			s.request("32", "/undo/site/us").Status = http.StatusServiceUnavailable
@@ -254,6 +257,18 @@ func TestEveryBrokenPromiseOfAGoldenPathIsFound(t *testing.T) {
 		"is cancelled, and nobody did it":         func(s *scene) { s.edit(4, 4, func(r *runRow) { r.State = "cancelled" }) },
 		"two in p was [s000001 s000002 s00":       func(s *scene) { s.Folders["p"].Observed["two"] = append(s.Folders["p"].Observed["two"], "s000004") },
 		"two in p stays at generation 2":          func(s *scene) { s.dropRuns(4, 3) },
+		"two in p stays at generation 2 of":       func(s *scene) { s.edit(4, 2, func(r *runRow) { r.Commit = s.heads[0] }); s.dropRuns(4, 3) },
+		"run 42 (two in p, generation 2) is canc": func(s *scene) { s.edit(4, 2, func(r *runRow) { r.State = "cancelled" }) },
+		"was taken back, and none of its group f": func(s *scene) { s.edit(3, 2, func(r *runRow) { r.Together = 2 }) },
+		"two in p: generation 2 of": func(s *scene) { // the other one had left before it failed
+			s.edit(3, 3, func(r *runRow) { r.Kind = "deploy" })
+		},
+		"generation 3 is not deployed with those": func(s *scene) {
+			s.edit(3, 2, func(r *runRow) { r.State = "succeeded" })
+			s.edit(3, 3, func(r *runRow) { r.Kind = "deploy" })
+			s.edit(4, 2, func(r *runRow) { r.State = "superseded" })
+			s.edit(4, 3, func(r *runRow) { r.Kind, r.Atomic, r.Together = "deploy", "suite", 2 })
+		},
 		"generation 4 failed, and nothing went":   func(s *scene) { s.dropRuns(4, 5); s.edit4Applied(3) },
 		"one in p was never tried":                func(s *scene) { a := s.history.applications[3]; a.Removed = true; s.history.applications[3] = a },
 		"one in p is \"s000001\" in the end":      func(s *scene) { s.write("out/"+manifest("one"), "SERIAL: s000001") },
@@ -269,6 +284,24 @@ func TestEveryBrokenPromiseOfAGoldenPathIsFound(t *testing.T) {
 				t.Errorf("not found; found is %q", found)
 			}
 		})
+	}
+}
+
+// What is deployed with something that failed is not tried, as long as its file says so.
+func TestOnlyWhatIsDeployedWithAFailureMayBeKeptBack(t *testing.T) {
+	t.Parallel()
+	s := newGuidedScene(t)
+	kept := func(suite string) bool { return s.keptBack(s.history.applications[3], scoreFile{suite: suite}) }
+	if kept("suite") || kept("") {
+		t.Error("kept back by what it is not deployed with")
+	}
+	s.edit(4, 4, func(r *runRow) { r.Atomic = "suite" })
+	if !kept("suite") || kept("") || kept("other") {
+		t.Error("not kept back, or by another one")
+	}
+	s.edit(4, 4, func(r *runRow) { r.State = "succeeded" })
+	if kept("suite") {
+		t.Error("kept back by what succeeded")
 	}
 }
 
