@@ -80,7 +80,10 @@ func TestStoryIsSeenInTracesAndMetrics(t *testing.T) {
 	traces := &receiver{traces: map[string]map[string]bool{}}
 	otlp := httptest.NewServer(traces)
 	t.Cleanup(otlp.Close)
-	w := newWorld(t, options{environment: directoryEnvironment, more: "telemetry: {traces: " + otlp.URL + "}\n"})
+	w := newWorld(t, options{
+		environment: directoryEnvironment, more: "telemetry: {traces: " + otlp.URL + "}\n",
+		poll: "1h", // so that nothing but webhooks leads to looks
+	})
 	head := w.gitea.Commit(t, w.app, testenv.Change{Branch: "add", From: "main", Files: map[string]string{"score.yaml": shop("shop:1")}})
 	pull := w.gitea.OpenPull(t, w.app, "add", "main", "Add the shop")
 	w.waitStatus(head, "success")

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -64,6 +65,8 @@ type options struct {
 	platform map[string]string
 	// binary is another server's than the one that make built.
 	binary string
+	// poll is how often the application's repository is looked at without being asked; "" is 2s.
+	poll string
 }
 
 const defaultEnvironment = `
@@ -121,10 +124,10 @@ repositories:
     url: %s
     forge: gitea
     branches: {main: [production]}
-    poll: 2s
+    poll: %s
 queue: {lease: 3s}
 log: {format: json, level: info}
-%s`, instance, address, w.gitea.URL, w.gitea.Bot.Login, w.app.FullName(), w.app.URL, o.more))
+%s`, instance, address, w.gitea.URL, w.gitea.Bot.Login, w.app.FullName(), w.app.URL, cmp.Or(o.poll, "2s"), o.more))
 	w.start()
 	t.Cleanup(func() { w.stop(os.Interrupt) })
 	t.Cleanup(w.showLogs)
