@@ -180,7 +180,7 @@ func (e *execution) stopped(ctx context.Context, tx pgx.Tx) (why string, err err
 		return "", fmt.Errorf("ask whether the run is paused: %w", err)
 	}
 	a, err := e.Planner.Application(ctx, tx, e.run.Application)
-	if err == nil && a.Hold != nil && a.Hold.Digest == "" && e.run.Kind != Rollback {
+	if err == nil && a.Hold.HoldsAll() && e.run.Kind != Rollback {
 		why = fmt.Sprintf("held by %s: %s", a.Hold.By, a.Hold.Reason)
 	}
 	return why, err

@@ -472,14 +472,7 @@ func TestALogEndsAtItsLimit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	run := w.schedule(w.app("shop"), w.build("shop", image("shop:1")))
-	begun, err := w.runner.begin(t.Context(), run.ID, 10, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := &execution{Runner: w.runner, run: begun}
-	if _, err := e.prepare(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	e := w.take(run, 10)
 	const lines = logLimit / lineLimit
 	for range lines + 3 {
 		e.log(t.Context(), "deliver", "%s", strings.Repeat("x", lineLimit-1))
@@ -499,14 +492,7 @@ func TestLinesAndArtefactsThatAreCutSayIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	run := w.schedule(w.app("shop"), w.build("shop", image("shop:1")))
-	begun, err := w.runner.begin(t.Context(), run.ID, 10, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := &execution{Runner: w.runner, run: begun}
-	if _, err := e.prepare(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	e := w.take(run, 10)
 	e.log(t.Context(), "deliver", "x%s\x00", strings.Repeat("ä", lineLimit))
 	e.log(t.Context(), "deliver", "a\x00b")
 	lines, err := w.runner.Runs.Logs(t.Context(), w.pool, run.ID, 0)

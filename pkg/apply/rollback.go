@@ -89,7 +89,7 @@ func (r *Runner) recover(ctx context.Context, tx pgx.Tx, a planner.Application, 
 		reason += undone
 	}
 	switch {
-	case a.Hold != nil && (a.Hold.Digest == "" || run.Kind == Rollback):
+	case a.Hold.HoldsAll(), a.Hold != nil && run.Kind == Rollback:
 		// It goes on to hold back what it held back: everything, if a person said so, or the release that failed first.
 		hold := *a.Hold
 		hold.Reason += "; " + reason

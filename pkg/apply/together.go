@@ -141,7 +141,7 @@ func (e *execution) there(ctx context.Context, m member) (bool, error) {
 		return false, nil
 	}
 	a, err := e.Planner.Application(ctx, e.Pool, m.Application)
-	return err == nil && (a.Hold == nil || a.Hold.Digest != ""), err
+	return err == nil && !a.Hold.HoldsAll(), err
 }
 
 // TogetherHandler returns what the queue calls for jobs of [TogetherKind].

@@ -17,16 +17,16 @@ import (
 	"github.com/innominatus/reconciler/pkg/queue"
 )
 
-// UndoKind is the kind of the queue's jobs that undo what the steps of a run did that failed or was cancelled. Such a job has
-// the key of the run's application and stands before that of the rollback: the next run begins when it has ended.
+// UndoKind is the kind of the queue's jobs that undo what the steps of a run did that did not succeed. Such a job has the key of
+// the run's application and stands before that of the next run, which begins when it has ended.
 const UndoKind = "undo"
 
 const (
-	// What is undone belongs to a worker as the run did.
-	// What was not undone before is tried anew.
+	// What is undone belongs to a worker as the run did; what could not be undone before is tried anew.
 	sqlBeginUndo = `WITH mine AS (UPDATE runs SET token = $2 WHERE id = $1 AND token <= $2 AND state IN ('failed', 'cancelled', 'superseded') RETURNING *),
 cleared AS (UPDATE steps SET undo_fault = NULL FROM mine WHERE run = mine.id AND undone_at IS NULL)
 SELECT ` + runColumns + ` FROM mine`
+	// Runs that may still do something when a newer one is scheduled.
 	sqlUnderWayBefore = `SELECT ` + runColumns + ` FROM runs
 WHERE application = $1 AND generation < $2 AND state IN ('queued', 'running') AND paths IS NOT NULL ORDER BY generation`
 	sqlUndone    = `UPDATE steps SET undone_at = now(), undo_fault = NULL WHERE run = $1 AND name = $2 RETURNING undone_at`
@@ -37,9 +37,9 @@ AND NOT EXISTS (SELECT FROM steps WHERE run = $1 AND (undone_at IS NOT NULL OR u
 	sqlStepsNotUndone = `SELECT name, undo_fault FROM steps WHERE run = $1 AND undone_at IS NULL AND undo_fault IS NOT NULL ORDER BY position`
 )
 
-// undoTime is how long undoing may keep the next run of the application waiting, which may be the fix. What is not undone by
-// then is undone beside it.
 const (
+	// undoTime is how long undoing may keep the next run of the application waiting, which may be the fix. What is not undone
+	// by then is undone beside it.
 	undoTime = 20 * time.Second
 	// undoWait is the first wait before another attempt within that time, and undoLimit the longest.
 	undoWait, undoLimit = 200 * time.Millisecond, 2 * time.Second
@@ -276,8 +276,8 @@ func (e *engine) learn(ctx context.Context, n *node, values golden.Values) error
 	answer, err := e.send(timed, n.step.HTTP, values, n.Name, "do")
 	if err == nil {
 		n.outputs, err = results(n, values, answer)
+		e.hide(n)
 	}
-	e.hide(n)
 	return err
 }
 

@@ -29,15 +29,7 @@ steps:
 // turn drives a run as a worker with a lease does, until it is put off or ends.
 func (w *world) turn(run Run, token int64) error {
 	w.Helper()
-	begun, err := w.runner.begin(w.Context(), run.ID, token, 1)
-	if err != nil {
-		w.Fatal(err)
-	}
-	eng, err := (&execution{Runner: w.runner, run: begun}).prepare(w.Context())
-	if err != nil {
-		w.Fatal(err)
-	}
-	return eng.drive(w.Context(), &queue.Job{})
+	return w.take(run, token).drive(w.Context(), &queue.Job{})
 }
 
 // A worker that is held up between its question and its request asks again: what it sends then is not sent behind the back

@@ -267,6 +267,20 @@ func (w *world) run(id int64) Run {
 	return r
 }
 
+// take makes the engine of a run as a worker with a lease does that takes it.
+func (w *world) take(run Run, token int64) *engine {
+	w.Helper()
+	begun, err := w.runner.begin(w.Context(), run.ID, token, 1)
+	if err != nil {
+		w.Fatal(err)
+	}
+	e, err := (&execution{Runner: w.runner, run: begun}).prepare(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	return e
+}
+
 // deployed deploys a release and waits for it.
 func (w *world) deployed(a planner.Application, r *planner.Release) Run {
 	w.Helper()

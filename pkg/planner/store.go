@@ -61,8 +61,11 @@ type Hold struct {
 
 // Holds says whether the hold keeps a release of a digest back, "" for a removal. It may be called on nil.
 func (h *Hold) Holds(digest string) bool {
-	return h != nil && (h.Digest == "" || h.Digest == HeldDigest(digest))
+	return h.HoldsAll() || h != nil && h.Digest == HeldDigest(digest)
 }
+
+// HoldsAll says whether the hold is a person's, for whatever release. It may be called on nil.
+func (h *Hold) HoldsAll() bool { return h != nil && h.Digest == "" }
 
 // HeldDigest is what a hold has of the one release that it keeps back. A removal has no digest, and a hold without one
 // would keep back what puts the application back too.

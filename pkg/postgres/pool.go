@@ -21,7 +21,7 @@ const (
 	// DefaultStatementTimeout stops a runaway statement; the statements of the rooms take milliseconds.
 	DefaultStatementTimeout = 30 * time.Second
 	// DefaultIdleInTransaction ends transactions that somebody forgot: one of them keeps vacuum from its work and
-	// halves the throughput of the queue. Replicas take the lease of their jobs instead, so that a process that is
+	// halves the throughput of the queue. Replicas take the lease of their jobs if that is shorter, so that a process that is
 	// stopped inside a transaction keeps nobody from its jobs for longer.
 	DefaultIdleInTransaction = 30 * time.Second
 )

@@ -220,6 +220,23 @@ func secrets(v any) names {
 	return out
 }
 
+// texts returns the texts in a plain value.
+func texts(v any) (list []string) {
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		for _, item := range v {
+			list = append(list, texts(item)...)
+		}
+	case map[string]any:
+		for _, item := range v {
+			list = append(list, texts(item)...)
+		}
+	}
+	return list
+}
+
 // sources are the expressions of a request.
 func (h *HTTP) sources() []string {
 	return slices.Concat(h.url.sources(), h.headers.sources(), h.body.sources())

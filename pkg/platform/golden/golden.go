@@ -210,23 +210,6 @@ func Hidden(declared map[string]*Output, outputs map[string]any) (list []string)
 	return list
 }
 
-// texts returns the texts in a plain value.
-func texts(v any) (list []string) {
-	switch v := v.(type) {
-	case string:
-		return []string{v}
-	case []any:
-		for _, item := range v {
-			list = append(list, texts(item)...)
-		}
-	case map[string]any:
-		for _, item := range v {
-			list = append(list, texts(item)...)
-		}
-	}
-	return list
-}
-
 // Reach returns the names of a path and of those that it uses, directly or not.
 func (set Set) Reach(name string) (list []string) {
 	todo := []string{name}
