@@ -142,7 +142,7 @@ var errSharedBusy = errors.New("another run touches shared objects")
 // give and take one at the same time. Who waits holds no connection, and who delivers holds one and needs no other: the
 // pool cannot run dry.
 func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery, want []item) (done Delivered, err error) {
-	var lines []string // written at the end: the run's row is locked by the transaction
+	var lines []string // written at the end: that takes another connection
 	d.Log = func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	attempt := func() error {
 		err := pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {

@@ -320,3 +320,47 @@ func (t *tree) gives(n *node) (map[string]any, error) {
 func tooLarge() error {
 	return fault.New(fault.PathValue, "the run would have more than %d steps", nodeLimit)
 }
+
+// ordered returns all steps, each behind those that it needs and what belongs to these.
+func (t *tree) ordered() []*node {
+	list, seen := make([]*node, 0, len(t.nodes)), make(map[string]bool, len(t.nodes))
+	var visit func(name string)
+	visit = func(name string) {
+		if n := t.nodes[name]; n != nil && !seen[name] {
+			seen[name] = true
+			for _, need := range n.Needs {
+				visit(need)
+			}
+			list = append(list, n)
+			for _, child := range t.graph.Children(name) {
+				visit(child.Name)
+			}
+		}
+	}
+	for _, top := range t.graph.Children("") {
+		visit(top.Name)
+	}
+	return list
+}
+
+// needed notes for whom the steps are that one needs, and that those need which it belongs to.
+func (t *tree) needed(n, whom *node, by map[string]*node) {
+	for ; n != nil; n = t.nodes[n.Parent] {
+		for _, need := range n.Needs {
+			if other := t.nodes[need]; other != nil && by[need] == nil {
+				by[need] = whom
+				t.needed(other, whom, by)
+			}
+		}
+	}
+}
+
+// within returns what was noted of a step, or of one that it belongs to.
+func (t *tree) within(n *node, by map[string]*node) *node {
+	for ; n != nil; n = t.nodes[n.Parent] {
+		if whom := by[n.Name]; whom != nil {
+			return whom
+		}
+	}
+	return nil
+}

@@ -180,10 +180,16 @@ func (s *Store) NotUndone(ctx context.Context, db postgres.Querier, run int64) (
 }
 
 // undoAll undoes what is to be undone, and returns the failure that matters: one that may be gone the next time, if there is
-// one.
+// one. What needs a step is undone before it; only what can never be undone keeps nothing from it.
 func (e *engine) undoAll(ctx context.Context) (failure error) {
+	waits := map[string]*node{}
 	for _, n := range e.tree.undoable() {
-		err := e.undoStep(ctx, n)
+		var err error
+		if after := e.tree.within(n, waits); after != nil {
+			err = e.notUndone(ctx, n, fault.New(fault.NotUndone, "it is undone after step %s", after.Name))
+		} else if err = e.undoStep(ctx, n); err != nil && fault.ClassOf(err) == fault.Retryable {
+			e.tree.needed(n, n, waits)
+		}
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:
@@ -197,19 +203,15 @@ func (e *engine) undoAll(ctx context.Context) (failure error) {
 	return failure
 }
 
-// undoable returns the steps that may have had an effect and say how it is undone, the last one first.
+// undoable returns the steps that may have had an effect and say how it is undone, each behind those that need it. No clock
+// says which was first: it may have been set back.
 func (t *tree) undoable() (list []*node) {
-	for _, n := range t.nodes {
+	for _, n := range t.ordered() {
 		if !n.Group && n.step != nil && n.step.Compensate != nil && n.row.UndoneAt == nil && n.row.FinishedAt != nil && n.acted() {
 			list = append(list, n)
 		}
 	}
-	slices.SortFunc(list, func(a, b *node) int {
-		if c := b.row.FinishedAt.Compare(*a.row.FinishedAt); c != 0 {
-			return c
-		}
-		return b.row.Position - a.row.Position
-	})
+	slices.Reverse(list)
 	return list
 }
 
@@ -258,15 +260,19 @@ func (e *engine) undoStep(ctx context.Context, n *node) error {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		why := e.redacted(fault.Of(err)[0])
-		e.log(ctx, n.Name, "not undone: %v", why)
-		noted := e.fenced(ctx, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, sqlNotUndone, e.run.ID, n.Name, why)
-			return fault.While("note what is not undone", err)
-		})
-		return errors.Join(err, noted)
+		return errors.Join(err, e.notUndone(ctx, n, fault.Of(err)[0]))
 	}
 	return e.undone(ctx, n)
+}
+
+// notUndone notes why a step is not undone yet.
+func (e *engine) notUndone(ctx context.Context, n *node, why *fault.Fault) error {
+	why = e.redacted(why)
+	e.log(ctx, n.Name, "not undone: %v", why)
+	return e.fenced(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, sqlNotUndone, e.run.ID, n.Name, why)
+		return fault.While("note what is not undone", err)
+	})
 }
 
 // learn does a step again to know what it gave.

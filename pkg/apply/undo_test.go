@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -284,5 +285,48 @@ func TestAnUndoThatIsTriedAgainClearsWhatWasTold(t *testing.T) {
 	w.idle()
 	if f, err := w.runner.Runs.NotUndone(t.Context(), w.pool, run.ID); f != nil || err != nil || !slices.Contains(o.Asked(), "DELETE /first") {
 		t.Error(f, err, o.Asked())
+	}
+}
+
+// What needs a step is undone before it, whatever the clock says of when they were done; what cannot be undone for now keeps
+// only those back that it needs.
+func TestAStepIsUndoneBehindThoseThatNeedIt(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), testenv.NewOffice(t)
+	o.On(func(r *http.Request, n int) int {
+		switch {
+		case r.URL.Path == "/tell":
+			return http.StatusBadRequest
+		case r.Method == http.MethodDelete && r.URL.Path == "/site/b" && n <= 2:
+			return http.StatusServiceUnavailable
+		}
+		return 0
+	})
+	run := w.along(w.app("shop"), w.build("shop", image("shop:1")), fmt.Sprintf(`
+main
+steps:
+  - {id: sites, needs: [open], for_each: "['a', 'b']", http: {method: POST, url: "%[1]s/site/${each.value}"}, compensate: {http: {method: DELETE, url: "%[1]s/site/${each.value}"}}}
+  - {id: open, http: {method: POST, url: "%[1]s/open"}, compensate: {http: {method: DELETE, url: "%[1]s/open"}}}
+  - {id: tell, needs: [sites], retry: {attempts: 1}, http: {method: POST, url: "%[1]s/tell"}}
+  - {id: release, needs: [tell], uses: release}
+`, o.URL))
+	// The clock is set back after the first step.
+	if _, err := w.pool.Exec(t.Context(), `CREATE FUNCTION back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.finished_at := now() - interval '1 hour'; RETURN NEW; END $$;
+CREATE TRIGGER back BEFORE UPDATE ON steps FOR EACH ROW WHEN (NEW.name LIKE 'sites%' AND NEW.finished_at IS NOT NULL) EXECUTE FUNCTION back()`); err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	if run = w.ended(run); run.State != Failed {
+		t.Errorf("the run is %s", run.State)
+	}
+	w.idle()
+	var undone []string
+	for _, asked := range o.Asked() {
+		if strings.HasPrefix(asked, "DELETE ") {
+			undone = append(undone, strings.TrimPrefix(asked, "DELETE "))
+		}
+	}
+	if diff := cmp.Diff([]string{"/site/b", "/site/a", "/site/b", "/site/b", "/open"}, undone); diff != "" {
+		t.Error(diff)
 	}
 }
