@@ -58,6 +58,7 @@ nextval('together'))`
 	// Who is deployed with a run's application still: nothing came after it, but the way back.
 	sqlStillTogether = `SELECT ` + runColumns + ` FROM runs m WHERE together = $1 AND together > 0 AND application <> $2
 AND NOT EXISTS (SELECT FROM runs n WHERE n.application = m.application AND n.generation > m.generation AND n.kind <> 'rollback') ORDER BY id`
+	sqlGoesBack = `SELECT EXISTS (SELECT FROM runs r WHERE application = $1 AND generation = $2 AND together > 0 AND NOT ` + isWell + `)`
 	sqlFirstTogether = `SELECT min(generation) FROM runs WHERE application = $1 AND together = $2`
 	sqlKept          = `UPDATE runs SET kept = $2 WHERE id = $1`
 	// What stands although it should not, whether or not anybody came as far as to say why.
@@ -73,6 +74,12 @@ func (r Run) together() bool { return r.Together > 0 }
 func (s *Store) JoinOrBegin(ctx context.Context, db postgres.Querier, repository, environment, value string) (number int64, err error) {
 	err = db.QueryRow(ctx, sqlTogether, repository, environment, value).Scan(&number)
 	return number, fault.While("read what is deployed together", err)
+}
+
+// GoesBack says whether an application's generation goes back, because something is lost that it is deployed together with.
+func (s *Store) GoesBack(ctx context.Context, db postgres.Querier, application, generation int64) (yes bool, err error) {
+	err = db.QueryRow(ctx, sqlGoesBack, application, generation).Scan(&yes)
+	return yes, fault.While("read what is deployed together", err)
 }
 
 // Others returns the runs of the other applications that one is still deployed together with.

@@ -1,12 +1,15 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/postgres"
 	"github.com/innominatus/reconciler/pkg/status"
 )
 
@@ -99,11 +102,24 @@ func (r *Reconciler) weighWithoutPlan(ctx context.Context, tx pgx.Tx, f *finding
 	if err != nil {
 		return err
 	}
+	if f.unchanged {
+		if back, err := r.goesBack(ctx, tx, f); err != nil || back {
+			return cmp.Or(err, fmt.Errorf("%s has begun to go back, and is looked at again", a.Name))
+		}
+	}
 	a.Commit = commit
 	if !f.unchanged {
 		a.Faults, a.Inputs = out.Faults, ""
 	}
 	return r.Planner.Evaluated(ctx, tx, a)
+}
+
+// goesBack says whether the newest release of a finding goes back with others.
+func (r *Reconciler) goesBack(ctx context.Context, db postgres.Querier, f *finding) (bool, error) {
+	if f.group() == "" {
+		return false, nil
+	}
+	return r.Runs.GoesBack(ctx, db, f.known.ID, f.known.Generation)
 }
 
 // settle notes what waits, and makes the release that is free.
@@ -154,14 +170,19 @@ func (r *Reconciler) already(ctx context.Context, tx pgx.Tx, d *decision) (bool,
 	if run.State == apply.Superseded || !held && failed || f.gone && run.Kind == apply.Rollback {
 		return false, nil // a first deployment that was taken back left what holds data: that is not the removal yet
 	}
+	if run.State != apply.Succeeded || run.Commit == a.Commit {
+		out.Generation, out.Run, out.State, out.Problem = run.Generation, run.ID, string(run.State), run.Fault
+	}
+	if !failed {
+		if back, err := r.Runs.GoesBack(ctx, tx, a.ID, a.Generation); err != nil || back {
+			return false, err // with what is lost, which it is to be deployed with anew
+		}
+	}
 	if a.Hold != nil && !held {
 		// What was held back is not what the branch asks for any more, and what it asks for is there.
 		if err := r.Planner.LiftHold(ctx, tx, a.ID); err != nil {
 			return false, err
 		}
-	}
-	if run.State != apply.Succeeded || run.Commit == a.Commit {
-		out.Generation, out.Run, out.State, out.Problem = run.Generation, run.ID, string(run.State), run.Fault
 	}
 	if held {
 		out.Held = a.Hold.Reason

@@ -108,9 +108,8 @@ func (r *Reconciler) build(ctx context.Context, db postgres.Querier, v *view, f 
 	}
 	if f.workload != nil {
 		f.inputs = r.inputs(f.document, v, w)
-		if r.settled(f) {
-			f.unchanged = true
-			return nil
+		if f.unchanged, err = r.settled(ctx, db, f); err != nil || f.unchanged {
+			return err
 		}
 	}
 	if f.base, err = r.base(ctx, db, f); err != nil {
@@ -235,10 +234,14 @@ func (v *view) giveUp(stored map[string]planner.StoredResource) {
 	}
 }
 
-// settled says that the newest release of an application was made of the same inputs and is in its target.
-func (r *Reconciler) settled(f *finding) bool {
+// settled says that the newest release of an application was made of the same inputs, is in its target, and stays there.
+func (r *Reconciler) settled(ctx context.Context, db postgres.Querier, f *finding) (bool, error) {
 	a := f.known
-	return a != nil && a.Inputs == f.inputs && len(a.Faults) == 0 && a.Waiting == "" && a.Applied == a.Generation && a.Applied > 0
+	if a == nil || a.Inputs != f.inputs || len(a.Faults) > 0 || a.Waiting != "" || a.Applied != a.Generation || a.Applied == 0 {
+		return false, nil
+	}
+	back, err := r.goesBack(ctx, db, f)
+	return !back, err
 }
 
 // match brings documents and known applications together, and refuses names that belong to somebody else.

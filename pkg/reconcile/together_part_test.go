@@ -165,3 +165,49 @@ func TestAJobOfAnOlderVersionTakesNothingBack(t *testing.T) {
 	w.equal("3", w.rows(`SELECT state::text FROM job_history WHERE kind = $1`, apply.TogetherKind))
 	w.equal("alpha a.score.yaml 1/1\nbeta b.score.yaml 1/1", w.apps())
 }
+
+// The fix of one may come before the others are taken back: they are deployed with it anew, and go back with it.
+func TestAFixThatComesBeforeTheOthersAreTakenBackIsDeployedWithThem(t *testing.T) {
+	t.Parallel()
+	for name, again := range map[string]map[string]string{
+		"beta is as it was": {"a.score.yaml": suite("alpha", "a:3")},
+		"beta is new":       {"a.score.yaml": suite("alpha", "a:3"), "b.score.yaml": suite("beta", "b:3")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1")})
+			w.path(`
+  - {id: release, uses: release}
+  - {id: ask, needs: [release], when: application == "alpha", approval: {}}
+`)
+			asked := func(commit string) {
+				t.Helper()
+				w.until("alpha to ask, and beta to be deployed", func() bool {
+					a, b := w.newest("alpha"), w.newest("beta")
+					return a.Commit == commit && strings.HasPrefix(a.Waits, "ask") && b.State == apply.Succeeded && b.Kind == apply.Deploy && b.Together == a.Together
+				})
+			}
+			reject := func() {
+				t.Helper()
+				if err := w.Runner.Decide(t.Context(), w.newest("alpha").ID, apply.Approval{Who: "ann"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			asked(w.send(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2")}))
+			if err := w.queue.Pause(t.Context(), apply.TogetherKind, "dana", ""); err != nil {
+				t.Fatal(err)
+			}
+			reject()
+			w.until("alpha to be held", func() bool { return w.app("alpha").Hold != nil && w.deployed("alpha") == "a:1" })
+			w.equal("b:2", w.deployed("beta"))
+			asked(w.send(again))
+			if err := w.queue.Resume(t.Context(), apply.TogetherKind, "dana"); err != nil {
+				t.Fatal(err)
+			}
+			reject()
+			w.quiet()
+			w.equal("a:1 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
+		})
+	}
+}
