@@ -80,8 +80,10 @@ func asks(a *golden.Approval, question string, have int, until time.Time) string
 	if question != "" {
 		question = " " + question
 	}
-	return fmt.Sprintf("%d of %d approvals%s until %s.%s", have, a.Count, from, until.UTC().Format("2006-01-02 15:04 UTC"), question)
+	return fmt.Sprintf("%d of %d approvals%s until %s.%s", have, a.Count, from, moment(until), question)
 }
+
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
 func because(reason string) string {
 	if reason == "" {
@@ -98,15 +100,23 @@ func people(list []any) string {
 	return strings.Join(texts, ", ")
 }
 
-// Decide notes what a person says to a step of a run that asks, and wakes the run.
+// Decide notes what a person says in time to a step of a run that asks, and wakes the run.
 func (r *Runner) Decide(ctx context.Context, id int64, said Approval) error {
 	return r.change(ctx, id, func(tx pgx.Tx, run Run) error {
-		asked, step, err := r.asked(ctx, tx, run, said.Step)
+		asked, row, err := r.asked(ctx, tx, run, said.Step)
 		if err != nil {
 			return err
 		}
+		step := row.Name
 		if len(asked.From) > 0 && !slices.Contains(asked.From, said.Who) {
 			return fault.New(fault.ApprovalNotYours, "step %s of run %d asks %s, not %s", step, id, strings.Join(asked.From, ", "), said.Who)
+		}
+		var late bool
+		if err := tx.QueryRow(ctx, `SELECT now() >= $1`, row.AskedAt.Add(asked.Within)).Scan(&late); err != nil {
+			return fmt.Errorf("ask the time: %w", err)
+		}
+		if late {
+			return fault.New(fault.ApprovalExpired, "step %s of run %d asked until %s", step, id, moment(row.AskedAt.Add(asked.Within)))
 		}
 		if _, err := tx.Exec(ctx, sqlApprove, id, step, said.Who, said.Approved, strings.ReplaceAll(r.Redactor.Redact(said.Reason), "\x00", "")); err != nil {
 			return fmt.Errorf("note what %s said: %w", said.Who, err)
@@ -116,36 +126,40 @@ func (r *Runner) Decide(ctx context.Context, id int64, said Approval) error {
 }
 
 // asked returns the approval that a run waits for: of a step, or the only one if step is "".
-func (r *Runner) asked(ctx context.Context, tx pgx.Tx, run Run, step string) (*golden.Approval, string, error) {
-	var names []string
+func (r *Runner) asked(ctx context.Context, tx pgx.Tx, run Run, step string) (*golden.Approval, *Step, error) {
+	var list []*Step
 	if run.State == Running && run.Paths != nil {
 		rows, err := r.Runs.Steps(ctx, tx, run.ID)
 		if err != nil {
-			return nil, "", err
+			return nil, nil, err
 		}
-		for _, row := range rows {
+		for i, row := range rows {
 			// One that is being looked at right now is asked, too.
 			if row.ID != "" && row.AskedAt != nil && !row.State.Final() && (step == "" || row.Name == step) {
-				names = append(names, row.Name)
+				list = append(list, &rows[i])
 			}
 		}
 	}
-	if len(names) != 1 {
+	if len(list) != 1 {
 		f := fault.New(fault.ApprovalUnknown, "run %d waits for no approval of %s", run.ID, orAny(step))
-		if len(names) > 1 {
+		if len(list) > 1 {
+			names := make([]string, len(list))
+			for i, row := range list {
+				names[i] = row.Name
+			}
 			f = fault.New(fault.ApprovalUnknown, "run %d waits for several approvals", run.ID).Do("Name one of %s.", strings.Join(names, ", "))
 		}
-		return nil, "", f
+		return nil, nil, f
 	}
 	set, path, err := r.path(ctx, tx, run)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
-	a := approvalOf(set, path, names[0])
+	a := approvalOf(set, path, list[0].Name)
 	if a == nil {
-		return nil, "", fault.New(fault.ApprovalUnknown, "run %d has no approval %s", run.ID, names[0])
+		return nil, nil, fault.New(fault.ApprovalUnknown, "run %d has no approval %s", run.ID, list[0].Name)
 	}
-	return a, names[0], nil
+	return a, list[0], nil
 }
 
 // approvalOf finds the approval of a step by its whole name: "ask", "look[2]/ask".
@@ -189,6 +203,9 @@ func (r *Runner) Resume(ctx context.Context, id int64) error {
 	return r.change(ctx, id, func(tx pgx.Tx, run Run) error {
 		if _, err := tx.Exec(ctx, sqlResume, id); err != nil {
 			return fmt.Errorf("resume run %d: %w", id, err)
+		}
+		if err := scheduleTogether(ctx, tx, r.Queue, run); err != nil {
+			return err // those who wait for it look again
 		}
 		return r.Wake(ctx, tx, run.Application)
 	})

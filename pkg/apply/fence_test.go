@@ -70,14 +70,14 @@ func TestEndedRunCannotBeginAgain(t *testing.T) {
 	w := newWorld(t)
 	run := w.schedule(w.app("shop"), w.build("shop", image("shop:1")))
 	w.tx(func(tx pgx.Tx) error {
-		_, err := w.runner.Runs.end(t.Context(), tx, run.ID, Cancelled, nil)
+		_, _, err := w.runner.Runs.end(t.Context(), tx, run.ID, Cancelled, nil)
 		return err
 	})
-	if _, err := w.runner.begin(t.Context(), run.ID, 99, 1); !errors.Is(err, queue.ErrLeaseLost) {
+	if _, err := w.runner.begin(t.Context(), run.ID, 99, 1); fault.Of(err)[0].Code != fault.JobFinished {
 		t.Errorf("begin answers %v", err)
 	}
 	w.tx(func(tx pgx.Tx) error {
-		again, err := w.runner.Runs.end(t.Context(), tx, run.ID, Failed, nil)
+		again, _, err := w.runner.Runs.end(t.Context(), tx, run.ID, Failed, nil)
 		if again.State != Cancelled {
 			t.Errorf("the run became %s", again.State)
 		}

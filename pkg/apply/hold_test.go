@@ -1,7 +1,10 @@
 package apply
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -9,6 +12,7 @@ import (
 
 	"github.com/innominatus/reconciler/internal/testenv"
 	"github.com/innominatus/reconciler/pkg/planner"
+	"github.com/innominatus/reconciler/pkg/queue"
 )
 
 // Who holds an application at night means the run, too, that somebody else approves meanwhile.
@@ -61,5 +65,33 @@ steps:
 	})
 	if ended := w.ended(back); ended.State != Succeeded {
 		t.Errorf("the rollback is %+v", ended)
+	}
+}
+
+// The job of a run that failed may be tried again by hand where nothing newer is there: the run has ended all the same, and
+// what is told of it stays.
+func TestTheJobOfAnEndedRunIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.app("shop")
+	w.target.on(func(context.Context, Delivery) error { return queue.Bury(errors.New("the true reason")) })
+	run := w.schedule(a, w.build("shop", image("shop:1")))
+	w.work()
+	w.ended(run)
+	dead, err := w.queue.List(t.Context(), queue.Filter{Kind: JobKind, States: []queue.State{queue.Dead}})
+	if err != nil || len(dead) != 1 {
+		t.Fatal(dead, err)
+	}
+	why := w.application(a.ID).Hold.Reason
+	id, err := w.queue.Retry(t.Context(), dead[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.until("it to be refused", func() bool {
+		again, err := w.queue.Get(t.Context(), id)
+		return err == nil && again.State == queue.Dead && len(again.Failures) == 1 && strings.Contains(again.Failures[0].Error, fmt.Sprintf("run %d has ended", run.ID))
+	})
+	if got := w.application(a.ID).Hold.Reason; got != why || !strings.Contains(why, "the true reason") {
+		t.Errorf("it is held because %q", got)
 	}
 }

@@ -229,6 +229,34 @@ func TestAnApprovalEndsWithItsTime(t *testing.T) {
 	}
 }
 
+// Nobody looks at a run while it is paused: an approval that comes after its time does not count all the same.
+func TestAnApprovalThatComesLateDoesNotCount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	run := w.along(w.app("shop"), w.build("shop", image("shop:1")), "main\nsteps: [{id: ask, approval: {within: 1m}}, {id: release, needs: [ask], uses: release}]")
+	w.work()
+	w.until("it to ask", func() bool { return w.run(run.ID).Waits != "" })
+	if err := w.runner.Pause(t.Context(), run.ID, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	w.until("it to be paused", func() bool { return w.run(run.ID).Waits == "paused by ann" })
+	if _, err := w.pool.Exec(t.Context(), `UPDATE steps SET asked_at = asked_at - interval '1 hour' WHERE run = $1`, run.ID); err != nil {
+		t.Fatal(err)
+	}
+	for _, yes := range []bool{true, false} {
+		err := w.runner.Decide(t.Context(), run.ID, Approval{Who: "ann", Approved: yes})
+		if f, ok := fault.As(err); !ok || f.Code != fault.ApprovalExpired || !strings.HasPrefix(f.Message, fmt.Sprintf("step ask of run %d asked until ", run.ID)) {
+			t.Error(err)
+		}
+	}
+	if err := w.runner.Resume(t.Context(), run.ID); err != nil {
+		t.Fatal(err)
+	}
+	if ended := w.ended(run); ended.State != Failed || ended.Fault.Code != fault.ApprovalExpired {
+		t.Errorf("the run is %s: %v", ended.State, ended.Fault)
+	}
+}
+
 func TestAPausedRunBeginsNothingUntilItIsResumed(t *testing.T) {
 	t.Parallel()
 	w, o := newWorld(t), testenv.NewOffice(t)

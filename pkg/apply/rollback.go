@@ -29,12 +29,9 @@ func (r *Runner) onEnd(ctx context.Context, tx pgx.Tx, job *queue.Job, cause err
 	if cause != nil {
 		why = r.redacted(fault.Of(cause)[0])
 	}
-	run, err := r.Runs.end(ctx, tx, args.Run, state, why)
-	if err != nil {
+	run, ended, err := r.Runs.end(ctx, tx, args.Run, state, why)
+	if err != nil || !ended {
 		return err
-	}
-	if run.State != state {
-		return nil // it had ended before
 	}
 	r.metrics.count(run)
 	r.Log.Info().Str("environment", run.Environment).Str("application", run.Name).Int64("generation", run.Generation).
@@ -220,10 +217,5 @@ func (r *Runner) Again(ctx context.Context, tx pgx.Tx, a planner.Application, ba
 	if run.ID, replaced, err = r.Runs.Schedule(ctx, tx, r.Queue, run); err != nil {
 		return Run{}, err
 	}
-	for _, old := range append(replaced, run) {
-		if err := r.Changed(ctx, tx, old); err != nil {
-			return Run{}, err
-		}
-	}
-	return run, nil
+	return run, r.Changed(ctx, tx, append(replaced, run)...)
 }

@@ -32,7 +32,7 @@ VALUES ($1, 'production', 'shop', 'shop/app', $2, 'deploy', $3, 'p', 'c') RETURN
 				case Running:
 					_, _ = w.runner.Runs.begin(t.Context(), tx, id, 1, 1)
 				default:
-					_, err = w.runner.Runs.end(t.Context(), tx, id, to, nil)
+					_, _, err = w.runner.Runs.end(t.Context(), tx, id, to, nil)
 				}
 				return err
 			})

@@ -40,8 +40,8 @@ type Runner struct {
 	Platform func(ctx context.Context) (*platform.Platform, error)
 	// Directory and GitOps are the targets.
 	Directory, GitOps Target
-	// Changed is told of every change of a run's state, in the transaction that changes it.
-	Changed func(ctx context.Context, tx pgx.Tx, run Run) error
+	// Changed is told of every change of runs' states, in the transaction that changes them, of all that it changes at once.
+	Changed func(ctx context.Context, tx pgx.Tx, runs ...Run) error
 	// Redactor learns the secret values that a run handles.
 	Redactor *secret.Redactor
 	// Images are asked before a rollback; nil asks nobody.
@@ -177,7 +177,7 @@ func (e *execution) succeed(ctx context.Context, job *queue.Job) error {
 		} else if err := e.Planner.Applied(ctx, tx, e.run.Application, e.run.Generation); err != nil {
 			return err
 		}
-		run, err := e.Runs.end(ctx, tx, e.run.ID, Succeeded, nil)
+		run, _, err := e.Runs.end(ctx, tx, e.run.ID, Succeeded, nil)
 		if err != nil {
 			return err
 		}

@@ -60,7 +60,7 @@ steps:
 	}
 	w.cancel(release(1))
 	w.tx(func(tx pgx.Tx) error {
-		_, err := w.runner.Runs.end(t.Context(), tx, release(2).ID, Failed, nil)
+		_, _, err := w.runner.Runs.end(t.Context(), tx, release(2).ID, Failed, nil)
 		return err
 	})
 	release(3) // superseded while it waits

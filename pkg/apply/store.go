@@ -174,7 +174,7 @@ func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id 
 		if err := (&queue.Job{Args: old.Args}).Bind(&args); err != nil {
 			return 0, nil, err
 		}
-		run, err := s.end(ctx, tx, args.Run, Superseded, nil)
+		run, _, err := s.end(ctx, tx, args.Run, Superseded, nil)
 		if err == nil {
 			err = scheduleTogether(ctx, tx, q, run)
 		}
@@ -186,16 +186,23 @@ func (s *Store) Schedule(ctx context.Context, tx pgx.Tx, q Enqueuer, r Run) (id 
 	return id, replaced, nil
 }
 
-// begin takes the run for the lease with a token, at an attempt of its job.
+// begin takes the run for the lease with a token, at an attempt of its job. What has ended does not begin again.
 func (s *Store) begin(ctx context.Context, db postgres.Querier, id, token int64, attempt int) (Run, error) {
 	list, err := postgres.Collect[Run](db.Query(ctx, sqlBegin, id, token, attempt))
 	if err != nil {
 		return Run{}, fmt.Errorf("begin run %d: %w", id, err)
 	}
-	if len(list) == 0 {
-		return Run{}, fmt.Errorf("begin run %d: %w", id, queue.ErrLeaseLost)
+	if len(list) > 0 {
+		return list[0], nil
 	}
-	return list[0], nil
+	run, err := s.Run(ctx, db, id)
+	if err == nil && run.State.Final() {
+		err = queue.Bury(fault.New(fault.JobFinished, "run %d has ended", id).Do("Run `reconciler retry %s`: it makes a new run.", run.Name))
+	}
+	if err == nil {
+		err = queue.ErrLeaseLost
+	}
+	return Run{}, fmt.Errorf("begin run %d: %w", id, err)
 }
 
 // fence fails when another worker has the run, and keeps others from taking it until the transaction ends. Who is going to
@@ -218,17 +225,18 @@ func owned(ctx context.Context, db postgres.Querier, statement string, r Run) er
 	return fault.While("check lease of run", err)
 }
 
-// end brings a run into a final state.
-func (s *Store) end(ctx context.Context, tx pgx.Tx, id int64, state State, cause *fault.Fault) (Run, error) {
+// end brings a run into a final state, and says whether it was in none before.
+func (s *Store) end(ctx context.Context, tx pgx.Tx, id int64, state State, cause *fault.Fault) (run Run, ended bool, err error) {
 	list, err := postgres.Collect[Run](tx.Query(ctx, sqlEnd, id, state, cause))
 	if err != nil {
-		return Run{}, fmt.Errorf("end run %d: %w", id, err)
+		return Run{}, false, fmt.Errorf("end run %d: %w", id, err)
 	}
 	if len(list) == 0 {
-		return s.Run(ctx, tx, id) // ended before: twice is nothing
+		run, err = s.Run(ctx, tx, id)
+		return run, false, err
 	}
 	_, err = tx.Exec(ctx, sqlEndSteps, id)
-	return list[0], fault.While("end steps", err)
+	return list[0], true, fault.While("end steps", err)
 }
 
 func oneRun(rows pgx.Rows, err error) (Run, error) {

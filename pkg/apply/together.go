@@ -39,8 +39,9 @@ const (
 	// isLeft is true of a run m whose place a commit took: it is not waited for, and what becomes of it spoils nothing.
 	isLeft = `coalesce((SELECT n.kind <> 'rollback' FROM runs n WHERE n.application = m.application AND n.generation > m.generation
 ORDER BY n.generation LIMIT 1), false)`
-	// isLost is true of a run m that was not deployed, and whose place no commit took: the others go back.
-	isLost = `(m.state IN ('failed', 'cancelled', 'superseded') AND NOT ` + isLeft + `)`
+	// isLost is true of a run m that was not deployed, or was taken back before the others were, and whose place no commit took:
+	// the others go back.
+	isLost = `((m.state IN ('failed', 'cancelled', 'superseded') OR m.withdrawn) AND NOT ` + isLeft + `)`
 	// isWell is true of a run r if nothing is lost of what it is deployed together with.
 	isWell = `NOT EXISTS (SELECT FROM runs m WHERE m.together = r.together AND m.together > 0 AND ` + isLost + `)`
 	// isNewest is true of a run m after which nothing came.
@@ -55,10 +56,14 @@ FROM runs m WHERE together = $1 AND together > 0 ORDER BY application, generatio
   WHERE repository = $1 AND environment = $2 AND atomic = $3 AND together > 0) r
 WHERE ` + isWell + ` AND EXISTS (SELECT FROM runs m WHERE m.together = r.together AND m.together > 0 AND m.state IN ('queued', 'running') AND ` + isNewest + `)),
 nextval('together'))`
+	// Of a run that a person takes back: it counts only while another one has not come to its end.
+	sqlWithdraw = `UPDATE runs r SET withdrawn = true WHERE application = $1 AND generation = $2 AND together > 0 AND state = 'succeeded'
+AND EXISTS (SELECT FROM runs m WHERE m.together = r.together AND m.together > 0 AND m.state IN ('queued', 'running') AND ` + isNewest + `)
+RETURNING ` + runColumns
 	// Who is deployed with a run's application still: nothing came after it, but the way back.
 	sqlStillTogether = `SELECT ` + runColumns + ` FROM runs m WHERE together = $1 AND together > 0 AND application <> $2
 AND NOT EXISTS (SELECT FROM runs n WHERE n.application = m.application AND n.generation > m.generation AND n.kind <> 'rollback') ORDER BY id`
-	sqlGoesBack = `SELECT EXISTS (SELECT FROM runs r WHERE application = $1 AND generation = $2 AND together > 0 AND NOT ` + isWell + `)`
+	sqlGoesBack      = `SELECT EXISTS (SELECT FROM runs r WHERE application = $1 AND generation = $2 AND together > 0 AND NOT ` + isWell + `)`
 	sqlFirstTogether = `SELECT min(generation) FROM runs WHERE application = $1 AND together = $2`
 	sqlKept          = `UPDATE runs SET kept = $2 WHERE id = $1`
 	// What stands although it should not, whether or not anybody came as far as to say why.
@@ -80,6 +85,16 @@ func (s *Store) JoinOrBegin(ctx context.Context, db postgres.Querier, repository
 func (s *Store) GoesBack(ctx context.Context, db postgres.Querier, application, generation int64) (yes bool, err error) {
 	err = db.QueryRow(ctx, sqlGoesBack, application, generation).Scan(&yes)
 	return yes, fault.While("read what is deployed together", err)
+}
+
+// Withdraw has what is under way go back together with an application's generation, which is about to be rolled back although
+// it succeeded.
+func (r *Runner) Withdraw(ctx context.Context, tx pgx.Tx, application, generation int64) error {
+	list, err := postgres.Collect[Run](tx.Query(ctx, sqlWithdraw, application, generation))
+	if err != nil || len(list) == 0 {
+		return fault.While("withdraw a run", err)
+	}
+	return scheduleTogether(ctx, tx, r.Queue, list[0])
 }
 
 // Others returns the runs of the other applications that one is still deployed together with.
@@ -143,7 +158,7 @@ func (e *execution) meet(ctx context.Context, _ string) (result, error) {
 func (e *execution) there(ctx context.Context, m member) (bool, error) {
 	switch {
 	case m.State == Succeeded:
-		return true, nil
+		return !m.Lost, nil
 	case m.State.Final() || !m.Met || m.PausedBy != nil:
 		return false, nil
 	}
@@ -198,12 +213,22 @@ func (r *Runner) workTogether(ctx context.Context, job *queue.Job) error {
 			failure = fmt.Errorf("answer %s: %w", m.Name, err)
 		}
 		if err != nil && failed != nil {
-			if _, err := r.Pool.Exec(ctx, sqlKept, m.ID, r.kept(fault.Of(err)[0].Message)); err != nil {
-				return fmt.Errorf("note what is not taken back: %w", err)
+			if err := r.keep(ctx, job, m, err); err != nil {
+				return err
 			}
 		}
 	}
 	return failure
+}
+
+// keep notes why a member is not taken back.
+func (r *Runner) keep(ctx context.Context, job *queue.Job, m member, why error) error {
+	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sqlKept, m.ID, r.kept(fault.Of(why)[0].Message)); err != nil {
+			return fmt.Errorf("note what is not taken back: %w", err)
+		}
+		return job.Hold(ctx, tx)
+	})
 }
 
 // lookAfter does with a member what follows from which one is lost, if one is.
@@ -214,7 +239,7 @@ func (r *Runner) lookAfter(ctx context.Context, tx pgx.Tx, m member, failed *mem
 	case m.Lost:
 		return nil
 	default:
-		return r.takeBack(ctx, tx, m.Run, failed.Name)
+		return r.takeBack(ctx, tx, m.Run, failed)
 	}
 }
 
@@ -244,17 +269,12 @@ func (r *Runner) togetherEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, c
 	if err != nil {
 		return fmt.Errorf("note what is not taken back: %w", err)
 	}
-	for _, run := range list {
-		if err := r.Changed(ctx, tx, run); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.Changed(ctx, tx, list...)
 }
 
 // takeBack applies what was there before a run again, because another application was not deployed. What its commit asks for
 // waits for that one.
-func (r *Runner) takeBack(ctx context.Context, tx pgx.Tx, run Run, failed string) error {
+func (r *Runner) takeBack(ctx context.Context, tx pgx.Tx, run Run, failed *member) error {
 	if err := r.Runs.LockJobs(ctx, tx, r.Queue, run.Application); err != nil {
 		return err
 	}
@@ -267,7 +287,11 @@ func (r *Runner) takeBack(ctx context.Context, tx pgx.Tx, run Run, failed string
 		return err
 	}
 	if a.Waiting == "" {
-		why := fault.New(fault.Together, "%s, with which it is deployed, was not deployed%s", failed, told)
+		became := "not deployed"
+		if failed.State == Succeeded {
+			became = "rolled back"
+		}
+		why := fault.New(fault.Together, "%s, with which it is deployed, was %s%s", failed.Name, became, told)
 		if err := r.Planner.Wait(ctx, tx, a.ID, run.Plan, why); err != nil {
 			return err
 		}

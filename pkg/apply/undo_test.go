@@ -272,7 +272,7 @@ func TestAnUndoThatIsTriedAgainClearsWhatWasTold(t *testing.T) {
 		t.Error(f, err)
 	}
 	locks := make(chan int, 9)
-	w.runner.Changed = func(ctx context.Context, tx pgx.Tx, _ Run) error {
+	w.runner.Changed = func(ctx context.Context, tx pgx.Tx, _ ...Run) error {
 		var n int
 		err := tx.QueryRow(ctx, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()`).Scan(&n)
 		locks <- n

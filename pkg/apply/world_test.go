@@ -134,10 +134,12 @@ func newWorld(t testing.TB, provisioners ...string) *world {
 	w.runner = &Runner{
 		Pool: pool, Queue: w.queue, Runs: &Store{Keys: keys}, Planner: w.plans, Redactor: &secret.Redactor{}, Directory: w.target,
 		Platform: func(context.Context) (*platform.Platform, error) { return p, nil },
-		Changed: func(_ context.Context, _ pgx.Tx, run Run) error {
+		Changed: func(_ context.Context, _ pgx.Tx, runs ...Run) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.told = append(w.told, fmt.Sprintf("%s %d %s", run.Name, run.Generation, run.State))
+			for _, run := range runs {
+				w.told = append(w.told, fmt.Sprintf("%s %d %s", run.Name, run.Generation, run.State))
+			}
 			return nil
 		},
 		Tracer: noop.NewTracerProvider().Tracer(""), Log: zerolog.Nop(),

@@ -26,11 +26,13 @@ func TestReplicasShareTheWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range []*Reconciler{w.Reconciler, second.Reconciler} {
-		r.Runner.Changed = func(ctx context.Context, tx pgx.Tx, run apply.Run) error {
-			if _, err := tx.Exec(ctx, "INSERT INTO witness (application, run, token, state) VALUES ($1, $2, $3, $4)", run.Application, run.ID, run.Token, run.State); err != nil {
-				return err
+		r.Runner.Changed = func(ctx context.Context, tx pgx.Tx, runs ...apply.Run) error {
+			for _, run := range runs {
+				if _, err := tx.Exec(ctx, "INSERT INTO witness (application, run, token, state) VALUES ($1, $2, $3, $4)", run.Application, run.ID, run.Token, run.State); err != nil {
+					return err
+				}
 			}
-			return r.RunChanged(ctx, tx, run)
+			return r.RunChanged(ctx, tx, runs...)
 		}
 	}
 	const pushes, applications, seed = 30, 5, 11

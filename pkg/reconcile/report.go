@@ -227,8 +227,23 @@ func seconds(run apply.Run) float64 {
 	return run.FinishedAt.Sub(*run.StartedAt).Round(time.Millisecond).Seconds()
 }
 
-// RunChanged is told by the runner of every change of a run's state.
-func (r *Reconciler) RunChanged(ctx context.Context, tx pgx.Tx, run apply.Run) error {
+// RunChanged is told by the runner of every change of the states of a repository's runs.
+func (r *Reconciler) RunChanged(ctx context.Context, tx pgx.Tx, runs ...apply.Run) error {
+	if len(runs) == 0 {
+		return nil
+	}
+	ids, commits := make([]int64, len(runs)), make([]string, len(runs))
+	for i, run := range runs {
+		if err := r.wakeOthers(ctx, tx, run); err != nil {
+			return err
+		}
+		ids[i], commits[i] = run.ID, run.Commit
+	}
+	return r.retell(ctx, tx, runs[0].Repository, ids, commits...)
+}
+
+// wakeOthers has those looked at again for whom the state of a run means something.
+func (r *Reconciler) wakeOthers(ctx context.Context, tx pgx.Tx, run apply.Run) error {
 	if run.State == apply.Succeeded {
 		if err := r.wakeAfter(ctx, tx, run); err != nil {
 			return err
@@ -238,11 +253,9 @@ func (r *Reconciler) RunChanged(ctx context.Context, tx pgx.Tx, run apply.Run) e
 		}
 	}
 	if run.State.Final() {
-		if err := r.replanOn(ctx, tx, run); err != nil {
-			return err
-		}
+		return r.replanOn(ctx, tx, run)
 	}
-	return r.retell(ctx, tx, run.Repository, []int64{run.ID}, run.Commit)
+	return nil
 }
 
 // retell tells anew what became of the commits that tell of runs, and of those that are named.

@@ -211,3 +211,32 @@ func TestAFixThatComesBeforeTheOthersAreTakenBackIsDeployedWithThem(t *testing.T
 		})
 	}
 }
+
+// A person who rolls back one that is deployed already, while another one asks whether it may stay, means all.
+func TestOneThatIsRolledBackAfterItIsThereTakesTheOthersBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1")})
+	w.path(`
+  - {id: release, uses: release}
+  - {id: ask, needs: [release], when: application == "alpha", approval: {}}
+`)
+	w.send(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2")})
+	w.until("alpha to ask", func() bool {
+		return strings.HasPrefix(w.newest("alpha").Waits, "ask") && w.newest("beta").State == apply.Succeeded
+	})
+	w.back("beta", 1)
+	w.quiet()
+	w.equal("a:1 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
+	w.equal("alpha a.score.yaml 3/3 waiting\nbeta b.score.yaml 3/3 held", w.apps())
+	// Once all are there, whoever rolls one back means that one.
+	if err := w.Resume(t.Context(), "production", "beta"); err != nil {
+		t.Fatal(err)
+	}
+	w.until("alpha to ask again", func() bool { return strings.HasPrefix(w.newest("alpha").Waits, "ask") })
+	w.approve("alpha")
+	w.quiet()
+	w.equal("a:2 b:2", w.deployed("alpha")+" "+w.deployed("beta"))
+	w.back("beta", 1)
+	w.equal("a:2 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
+}
