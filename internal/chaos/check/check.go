@@ -101,7 +101,7 @@ func Run(ctx context.Context, e Evidence) (Verdict, error) {
 
 // looks are the parts of a check.
 func (c *checker) looks() []func(context.Context) error {
-	return []func(context.Context) error{c.checkRuns, c.checkOffice, c.checkGuided, c.checkDeployment, c.checkFolders, c.checkEnd, c.checkStatuses, c.checkComments}
+	return []func(context.Context) error{c.checkRuns, c.checkOffice, c.checkGuided, c.checkTogether, c.checkDeployment, c.checkFolders, c.checkEnd, c.checkStatuses, c.checkComments}
 }
 
 func (c *checker) violated(format string, args ...any) {

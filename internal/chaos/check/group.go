@@ -1,6 +1,158 @@
 package check
 
-// What is deployed all or none: runs with the same number. What became of one is told by what came next of its application.
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What is deployed all or none. Which applications those are, their Score files say; the product gives their runs a number.
+// What became of a run is told by what came next of its application.
+
+// suite is what applications are deployed in all or none.
+type suite struct{ repository, environment, name string }
+
+// checkTogether looks at what is deployed all or none: by the numbers of runs, and by what is there in the end.
+func (c *checker) checkTogether(ctx context.Context) error {
+	c.checkGroups()
+	return errors.Join(c.checkNumbers(ctx), c.checkApart(ctx))
+}
+
+// checkNumbers looks whether each run has a number if its Score file says what it is deployed with, and only then, and those
+// that were made at once the same.
+func (c *checker) checkNumbers(ctx context.Context) error {
+	type moment struct {
+		suite
+		at time.Time
+	}
+	numbers := map[moment]int64{}
+	for _, r := range c.history.runs {
+		release, known := c.history.releases[key{r.Application, r.Generation}]
+		if r.Kind != "deploy" || !known {
+			continue
+		}
+		f, err := c.score(ctx, r.Repository, release.Commit, r.Name)
+		if err != nil {
+			return err
+		}
+		if r.Atomic != f.suite || (r.Together > 0) != (f.suite != "") {
+			c.violated("%s in %s: generation %d of %.7s is to be deployed with %q, and goes with %q as number %d", r.Name, r.Environment, r.Generation, release.Commit, f.suite, r.Atomic, r.Together)
+		}
+		if f.suite == "" {
+			continue
+		}
+		// What one transaction makes has the same time.
+		m := moment{suite{r.Repository, r.Environment, f.suite}, r.Created}
+		if number, before := numbers[m]; before && number != r.Together {
+			c.violated("%s in %s: generation %d of %.7s has number %d, and what was made at once with it has %d", r.Name, r.Environment, r.Generation, release.Commit, r.Together, number)
+		}
+		numbers[m] = r.Together
+	}
+	return nil
+}
+
+// checkApart looks, without the numbers of runs, whether applications that one commit changed to be deployed together, and
+// that nothing has changed since, are all at that commit in the end, or none of them is.
+func (c *checker) checkApart(ctx context.Context) error {
+	for repository, clone := range c.Clones {
+		list, err := git(ctx, clone, "ls-tree", "-r", "--name-only", "origin/main")
+		if err != nil {
+			return err
+		}
+		// Applications by their suite and the commit's serial.
+		sets := map[[2]string][]string{}
+		for file := range strings.Lines(list) {
+			name, isScore := strings.CutSuffix(strings.TrimSpace(file), "/score.yaml")
+			if !isScore {
+				continue
+			}
+			f, err := c.score(ctx, repository, "origin/main", name)
+			if err != nil {
+				return err
+			}
+			if f.suite != "" && !f.broken {
+				set := [2]string{f.suite, f.serial}
+				sets[set] = append(sets[set], name)
+			}
+		}
+		for set, names := range sets {
+			for _, environment := range c.Environments[repository] {
+				if err := c.checkSet(ctx, suite{repository, environment, set[0]}, set[1], names); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// checkSet looks at applications whose newest files are of one commit, by those whose newest runs are of one: they were tried
+// together, be it when they came or when something that kept them back was lifted.
+func (c *checker) checkSet(ctx context.Context, s suite, serial string, names []string) error {
+	there, not := map[string][]string{}, map[string][]string{}
+	for _, name := range names {
+		a, known := c.history.live(s.environment, name)
+		newest, tried := c.history.newest(a.ID)
+		if !known || tried.ID == 0 {
+			continue // what is missing is found elsewhere
+		}
+		switch asked, err := c.expect(ctx, a.ID, tried.Generation); {
+		case err != nil:
+			return err
+		case asked != serial:
+			continue
+		}
+		have, err := c.inTarget(ctx, s.environment, name)
+		if err != nil {
+			return err
+		}
+		if have == serial {
+			// Where a person went back to it afterwards, it is there on its own.
+			if newest.Kind != "rollback" || !c.history.byAPerson(newest) {
+				there[tried.Commit] = append(there[tried.Commit], name)
+			}
+			continue
+		}
+		was, err := c.wasThere(ctx, a.ID, serial)
+		if err != nil {
+			return err
+		}
+		// One that had come out with the others, and was tried again alone, goes back alone.
+		if !was {
+			not[tried.Commit] = append(not[tried.Commit], name)
+		}
+	}
+	for commit := range not {
+		c.Numbers["sets that went back"]++
+		if len(there[commit]) > 0 {
+			c.violated("of %s, which %.7s deploys all or none in %s, %v are there in the end, and %v are not", s.name, commit, s.environment, there[commit], not[commit])
+		}
+	}
+	return nil
+}
+
+// wasThere says that an application was once deployed as a serial, and not taken back by the product.
+func (c *checker) wasThere(ctx context.Context, application int64, serial string) (bool, error) {
+	runs := c.history.after(application, 0)
+	for i, r := range runs {
+		if r.Kind != "deploy" || r.State != "succeeded" || i+1 < len(runs) && c.history.takenBack(r, runs[i+1]) {
+			continue
+		}
+		if is, err := c.expect(ctx, application, r.Generation); err != nil || is == serial {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// byAPerson says that a person asked for a rollback: it is told on the commit that it goes back to, and not on the one that
+// failed.
+func (h *history) byAPerson(r runRow) bool {
+	of := h.releases[key{r.Application, r.Generation}].Of
+	return of != nil && h.releases[key{r.Application, *of}].Commit == r.Commit
+}
 
 // brokenOff says that a run is why the others of its group go back: it failed or was cancelled, or a person rolled it back, and
 // no commit had taken its place.
@@ -54,11 +206,12 @@ func (c *checker) keptBack(a applicationRow, f scoreFile) bool {
 // checkGroups looks at what is deployed all or none: where one failed, none of the others stays; where none failed, none goes
 // back; and what a newer commit changes meanwhile comes into the same group.
 func (c *checker) checkGroups() {
-	groups := map[int64]bool{}
+	groups, members := map[int64]bool{}, map[int64][]int64{}
 	for _, r := range c.history.runs {
 		if r.Together == 0 {
 			continue
 		}
+		members[r.Together] = append(members[r.Together], r.Application)
 		torn := c.history.torn(r)
 		groups[r.Together] = groups[r.Together] || torn
 		newer := c.history.after(r.Application, r.Generation)
@@ -70,7 +223,10 @@ func (c *checker) checkGroups() {
 		}
 		c.checkNext(r, newer[0], torn)
 	}
-	for _, torn := range groups {
+	for number, torn := range groups {
+		if slices.Sort(members[number]); len(slices.Compact(members[number])) > 1 {
+			c.Numbers["groups of more than one"]++
+		}
 		if torn {
 			c.Numbers["groups taken back"]++
 		} else {

@@ -102,7 +102,6 @@ func (c *checker) checkGuided(ctx context.Context) error {
 			c.violated("run %d (%s in %s, generation %d) is %s and wrote %d files, and nobody approved it", r.ID, r.Name, r.Environment, r.Generation, r.State, r.Writes)
 		}
 	}
-	c.checkGroups()
 	return nil
 }
 

@@ -15,7 +15,8 @@ var begun = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // newGuidedScene is a scene with a second repository, o/q, that is deployed along a golden path, in order too: one and two
 // come out (generation 1), together (2), of which the office refuses one, so that both go back (3); then one comes out (4),
-// and two is rejected (4) and goes back (5).
+// and two is rejected (4) and goes back (5). The files of commit 2 say that they go together, and that of two says it in
+// commit 1 already.
 func newGuidedScene(t *testing.T) *scene {
 	t.Helper()
 	s := newScene(t)
@@ -24,7 +25,11 @@ func newGuidedScene(t *testing.T) *scene {
 	var commits []string
 	for n, files := range [][]string{{"one", "two"}, {"one", "two"}, {"one"}, {"two"}} {
 		for _, name := range files {
-			s.write("guided/"+name+"/score.yaml", fmt.Sprintf("SERIAL: s%06d", n+1))
+			text := fmt.Sprintf("SERIAL: s%06d", n+1)
+			if n == 1 || n == 0 && name == "two" {
+				text += "\nannotations: {reconciler.dev/atomic: suite}"
+			}
+			s.write("guided/"+name+"/score.yaml", text)
 		}
 		commits = append(commits, s.commit("guided", "Change"))
 	}
@@ -46,8 +51,11 @@ func newGuidedScene(t *testing.T) *scene {
 	s.guidedRun(4, "two", 4, commits[3], "failed", "open note !open")
 	s.rollback(4, "two", 5, commits[3])
 	for i := range h.runs {
-		if r := &h.runs[i]; r.Commit == commits[1] && r.Guided {
+		switch r := &h.runs[i]; {
+		case r.Commit == commits[1] && r.Guided:
 			r.Atomic, r.Together = "suite", 1
+		case r.ID == 41:
+			r.Atomic, r.Together = "suite", 2
 		}
 	}
 	for i := range h.approvals {
@@ -70,6 +78,7 @@ func (s *scene) guidedRun(application int64, name string, generation int64, comm
 	h.runs = append(h.runs, runRow{
 		ID: id, Application: application, Generation: generation, Token: 1000 + 10*generation + application, Environment: "p", Name: name, Repository: "o/q",
 		Kind: "deploy", State: state, Commit: commit, Guided: true, Began: true,
+		Created: begun.Add(time.Duration(generation) * time.Hour),
 	})
 	if generation%2 == 0 {
 		h.steps[stepKey{id, "ask"}] = stepRow{Asked: true}
@@ -196,7 +205,7 @@ func TestGuidedWorldInOrderHasNoViolations(t *testing.T) {
 			s.history.steps[stepKey{44, "ask"}] = stepRow{Asked: true, Waited: 60}
 		},
 		"the group is of two commits": func(s *scene) {
-			s.edit(4, 1, func(r *runRow) { r.Atomic, r.Together = "suite", 1 })
+			s.edit(4, 1, func(r *runRow) { r.Together = 1 })
 		},
 		"the office was busy when it was asked to undo": func(s *scene) {
 			s.again("32", "/undo/site/us", func(*Request) {})
@@ -259,7 +268,7 @@ func TestEveryBrokenPromiseOfAGoldenPathIsFound(t *testing.T) {
 		"two in p stays at generation 2":          func(s *scene) { s.dropRuns(4, 3) },
 		"two in p stays at generation 2 of":       func(s *scene) { s.edit(4, 2, func(r *runRow) { r.Commit = s.heads[0] }); s.dropRuns(4, 3) },
 		"run 42 (two in p, generation 2) is canc": func(s *scene) { s.edit(4, 2, func(r *runRow) { r.State = "cancelled" }) },
-		"was taken back, and none of its group f": func(s *scene) { s.edit(3, 2, func(r *runRow) { r.Together = 2 }) },
+		"was taken back, and none of its group f": func(s *scene) { s.edit(3, 2, func(r *runRow) { r.Together = 9 }) },
 		"two in p: generation 2 of": func(s *scene) { // the other one had left before it failed
 			s.edit(3, 3, func(r *runRow) { r.Kind = "deploy" })
 		},
@@ -267,14 +276,19 @@ func TestEveryBrokenPromiseOfAGoldenPathIsFound(t *testing.T) {
 			s.edit(3, 2, func(r *runRow) { r.State = "succeeded" })
 			s.edit(3, 3, func(r *runRow) { r.Kind = "deploy" })
 			s.edit(4, 2, func(r *runRow) { r.State = "superseded" })
-			s.edit(4, 3, func(r *runRow) { r.Kind, r.Atomic, r.Together = "deploy", "suite", 2 })
+			s.edit(4, 3, func(r *runRow) { r.Kind, r.Atomic, r.Together = "deploy", "suite", 9 })
 		},
-		"generation 4 failed, and nothing went":   func(s *scene) { s.dropRuns(4, 5); s.edit4Applied(3) },
-		"one in p was never tried":                func(s *scene) { a := s.history.applications[3]; a.Removed = true; s.history.applications[3] = a },
-		"one in p is \"s000001\" in the end":      func(s *scene) { s.write("out/"+manifest("one"), "SERIAL: s000001") },
-		"two in p is \"s000001\" in the end, wan": func(s *scene) { s.edit(4, 4, func(r *runRow) { r.State = "superseded" }) },
-		"1 waiting for a confirmation":            func(s *scene) { s.toldOf(0, "pending", "1 waiting for a confirmation") },
-		"in p, want failure":                      func(s *scene) { s.toldOf(3, "success", "1 on hold") },
+		"with \"suite\", and goes with \"\" as num": func(s *scene) { s.edit(4, 2, func(r *runRow) { r.Atomic, r.Together = "", 0 }) },
+		"with \"suite\", and goes with \"suite\" a": func(s *scene) { s.edit(4, 2, func(r *runRow) { r.Together = 0 }) },
+		"with \"\", and goes with \"suite\" as num": func(s *scene) { s.edit(3, 4, func(r *runRow) { r.Atomic, r.Together = "suite", 9 }) },
+		"and what was made at once with it has":     func(s *scene) { s.edit(4, 2, func(r *runRow) { r.Together = 9 }) },
+		"[two] are there in the end, and [one] ar":  func(s *scene) { s.stays(); s.edit(4, 2, func(r *runRow) { r.Atomic, r.Together = "", 0 }) },
+		"generation 4 failed, and nothing went":     func(s *scene) { s.dropRuns(4, 5); s.edit4Applied(3) },
+		"one in p was never tried":                  func(s *scene) { a := s.history.applications[3]; a.Removed = true; s.history.applications[3] = a },
+		"one in p is \"s000001\" in the end":        func(s *scene) { s.write("out/"+manifest("one"), "SERIAL: s000001") },
+		"two in p is \"s000001\" in the end, wan":   func(s *scene) { s.edit(4, 4, func(r *runRow) { r.State = "superseded" }) },
+		"1 waiting for a confirmation":              func(s *scene) { s.toldOf(0, "pending", "1 waiting for a confirmation") },
+		"in p, want failure":                        func(s *scene) { s.toldOf(3, "success", "1 on hold") },
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
@@ -302,6 +316,77 @@ func TestOnlyWhatIsDeployedWithAFailureMayBeKeptBack(t *testing.T) {
 	s.edit(4, 4, func(r *runRow) { r.State = "succeeded" })
 	if kept("suite") {
 		t.Error("kept back by what succeeded")
+	}
+}
+
+// endTorn ends the scene after both have gone back, so that their newest files are those of the commit that deploys them together.
+func (s *scene) endTorn() {
+	s.Helper()
+	s.git("guided", "update-ref", "refs/remotes/origin/main", "HEAD~2")
+	s.dropRuns(3, 4)
+	s.dropRuns(4, 4)
+	s.write("out/"+manifest("one"), "SERIAL: s000001")
+	s.Folders["p"].Observed["one"] = s.Folders["p"].Observed["two"]
+}
+
+// stays lets two stay at what it is deployed as together with one, which goes back.
+func (s *scene) stays() {
+	s.Helper()
+	s.endTorn()
+	s.dropRuns(4, 3)
+	s.write("out/"+manifest("two"), "SERIAL: s000002")
+}
+
+// What one commit deploys together is there in the end or not, whatever number its runs have; a person, and what is tried
+// again alone, may part it.
+func TestWhatGoesTogetherIsNotApartInTheEnd(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(s *scene)
+		apart  bool
+	}{
+		"both went back":           {(*scene).endTorn, false},
+		"one stays with its group": {(*scene).stays, true},
+		"one stays without a number": {func(s *scene) {
+			s.stays()
+			s.edit(4, 2, func(r *runRow) { r.Atomic, r.Together = "", 0 })
+		}, true},
+		"one stays with another number": {func(s *scene) {
+			s.stays()
+			s.edit(4, 2, func(r *runRow) { r.Together = 9 })
+		}, true},
+		"the others had come out, and one was tried again alone": {func(s *scene) {
+			s.stays()
+			h := s.history
+			h.runs = append(h.runs, h.runs[slices.IndexFunc(h.runs, func(r runRow) bool { return r.ID == 32 })])
+			again := &h.runs[len(h.runs)-1]
+			again.ID, again.Generation, again.Together = 34, 4, 9
+			h.releases[key{3, 4}] = releaseRow{Application: 3, Generation: 4, Digest: "d", Commit: again.Commit}
+			s.edit(3, 2, func(r *runRow) { r.State = "succeeded" })
+			s.edit(3, 3, func(r *runRow) { r.Commit = h.releases[key{3, 1}].Commit }) // a person's
+		}, false},
+		"a person brought one out again": {func(s *scene) {
+			s.endTorn()
+			second := int64(2)
+			s.rollback(4, "two", 4, s.history.releases[key{4, 2}].Commit)
+			s.history.releases[key{4, 4}] = releaseRow{Application: 4, Generation: 4, Digest: "d", Commit: s.history.releases[key{4, 2}].Commit, Of: &second}
+			s.write("out/"+manifest("two"), "SERIAL: s000002")
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newGuidedScene(t)
+			c.change(s)
+			if err := s.checkApart(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if found := len(s.Violations) > 0; found != c.apart {
+				t.Errorf("violations: %q", s.Violations)
+			}
+			if c.apart && !strings.Contains(s.Violations[0], "[two] are there in the end, and [one] are not") {
+				t.Errorf("violations: %q", s.Violations)
+			}
+		})
 	}
 }
 
