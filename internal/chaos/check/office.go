@@ -174,20 +174,25 @@ func (c *checker) checkDone(r runRow, d *deeds) {
 	}
 }
 
-// checkUndone looks at what was undone of a run: nothing if it succeeded, else everything; each after what it undoes, by the ticket that this gave, and the last one first.
+// checkUndone looks at what was undone of a run: nothing if it succeeded, else everything; each after what it undoes, by the
+// ticket that this gave, and after all that was done with it.
 func (c *checker) checkUndone(r runRow, d *deeds) {
 	missing := 0
 	for _, step := range undoable {
 		did, done := d.done[step]
 		undid, undone := d.undone[step]
 		switch {
-		case done && !undone:
+		case undone && !done:
+			c.violated("run %d (%s, generation %d): %s was undone, and never done", r.ID, r.Name, r.Generation, step)
+		case !done:
+		case !undone:
 			missing++
-		case done && undid.index < did.index && c.calm(undid.At, did.At):
+		case undid.index < did.index:
 			c.violated("run %d (%s, generation %d): %s was undone before it was done", r.ID, r.Name, r.Generation, step)
-		case undone && undid.said.Ticket != 0 && undid.said.Ticket != int64(did.Request.Ticket):
+		case undid.said.Ticket != int64(did.Request.Ticket):
 			c.violated("run %d (%s, generation %d): ticket %d of %s was undone, and it had %d", r.ID, r.Name, r.Generation, undid.said.Ticket, step, did.Request.Ticket)
 		}
+		c.checkOrder(r, d, step)
 	}
 	switch {
 	case r.State == "succeeded" && len(d.undone) > 0:
@@ -200,11 +205,17 @@ func (c *checker) checkUndone(r runRow, d *deeds) {
 	}
 	c.Numbers["runs undone"]++
 	c.checkUndoneFirst(r, d)
-	open, undone := d.tried["open"]
-	for step, tried := range d.tried {
-		// A request that did not get through is sent again after the others.
-		if undone && open < tried && c.calm(d.last, c.Office[tried].At) {
-			c.violated("run %d (%s, generation %d): open was undone before %s", r.ID, r.Name, r.Generation, step)
+}
+
+// checkOrder looks whether nobody asked for a step to be undone before all that was done after it was. What the office was too
+// busy for it did not do; what it did and could not answer it has done.
+func (c *checker) checkOrder(r runRow, d *deeds, step string) {
+	tried, asked := d.tried[step]
+	for _, later := range undoable {
+		_, done := d.done[later]
+		undid, undone := d.undone[later]
+		if asked && done && slices.Contains(needs[later], step) && (!undone || undid.index > tried) {
+			c.violated("run %d (%s, generation %d): %s was undone before %s", r.ID, r.Name, r.Generation, step, later)
 		}
 	}
 }
