@@ -58,8 +58,7 @@ func score(name string, o scoreOptions) string {
 	if o.suite > 0 {
 		metadata += fmt.Sprintf(", annotations: {reconciler.dev/atomic: suite-%d}", o.suite)
 	}
-	// Every fifth has a database, so that its removal waits for a person.
-	database := strings.HasSuffix(name, "0") || strings.HasSuffix(name, "5")
+	database := hasDatabase(name)
 	if o.broken {
 		b.WriteString("# broken\n")
 	}
@@ -75,6 +74,11 @@ func score(name string, o scoreOptions) string {
 		b.WriteString("resources:\n  db: {type: postgres}\n")
 	}
 	return b.String()
+}
+
+// hasDatabase says that an application has a database, so that its removal waits for a person: every fifth.
+func hasDatabase(name string) bool {
+	return strings.HasSuffix(name, "0") || strings.HasSuffix(name, "5")
 }
 
 func newAuthor(w *world, n int) *author {
@@ -153,19 +157,19 @@ func (a *author) fill() {
 	a.push("Begin", false)
 }
 
-// do does an act with a serial and says what it was.
-func (a *author) do(kind string, serial int, r *rand.Rand) string {
+// do does an act with a serial, and says what it was and whether there was anything to do.
+func (a *author) do(kind string, serial int, r *rand.Rand) (told string, done bool) {
 	a.Helper()
 	a.git("checkout", "--quiet", "main")
 	switch kind {
 	case "change":
-		return a.change(a.some(r), serial, false)
+		return a.change(a.some(r), serial, false), true
 	case "break":
-		return a.change(a.some(r)[:1], serial, true)
+		return a.change(a.some(r)[:1], serial, true), true
 	case "add":
 		name := a.add(serial)
 		a.push("add "+name, false)
-		return name
+		return name, true
 	case "remove":
 		return a.remove(r)
 	case "revert":
@@ -173,7 +177,7 @@ func (a *author) do(kind string, serial int, r *rand.Rand) string {
 	case "force":
 		return a.rewrite(serial, r)
 	case "atomic":
-		return a.together(serial, r)
+		return a.together(serial, r), true
 	case "join", "leave":
 		return a.again(kind, serial)
 	default:
@@ -190,39 +194,43 @@ func (a *author) change(names []string, serial int, broken bool) string {
 	return fmt.Sprint(names)
 }
 
-func (a *author) remove(r *rand.Rand) string {
+// remove removes an application, every other time one whose data somebody has to let go.
+func (a *author) remove(r *rand.Rand) (told string, done bool) {
 	a.Helper()
 	names := a.names()
 	if len(names) <= fewest {
-		return "too few are left"
+		return "too few are left", false
 	}
 	name := names[r.IntN(len(names))]
+	if i := slices.IndexFunc(names, hasDatabase); i >= 0 && r.IntN(2) == 0 {
+		name = names[i]
+	}
 	a.git("rm", "--quiet", "-r", name)
 	a.push("remove "+name, false)
-	return name
+	return name, true
 }
 
 // revert brings the state before the newest commit back, whatever that was.
-func (a *author) revert() string {
+func (a *author) revert() (told string, done bool) {
 	a.Helper()
 	if a.git("rev-list", "--count", "--first-parent", "HEAD") == "1" {
-		return "nothing to revert"
+		return "nothing to revert", false
 	}
 	before := a.git("rev-parse", "HEAD~1^{tree}")
 	if a.count(before) < fewest {
-		return "too few would be left"
+		return "too few would be left", false
 	}
 	a.git("reset", "--quiet", "--hard", a.git("commit-tree", "-p", "HEAD", "-m", "revert", before))
 	a.git("push", "--quiet", "origin", "main")
-	return ""
+	return "", true
 }
 
 // rewrite takes the newest commits out of the branch's history and puts another one in their place.
-func (a *author) rewrite(serial int, r *rand.Rand) string {
+func (a *author) rewrite(serial int, r *rand.Rand) (told string, done bool) {
 	a.Helper()
 	back := fmt.Sprintf("HEAD~%d", 1+r.IntN(2))
 	if _, err := tryGit(a.dir, "rev-parse", "--quiet", "--verify", back); err != nil || a.count(back) < fewest {
-		return "too few would be left"
+		return "too few would be left", false
 	}
 	a.git("reset", "--quiet", "--hard", back)
 	names := a.some(r)
@@ -230,7 +238,7 @@ func (a *author) rewrite(serial int, r *rand.Rand) string {
 		a.put(name, scoreOptions{serial: serial})
 	}
 	a.push(fmt.Sprintf("rewrite %v", names), true)
-	return fmt.Sprintf("to %s, %v", back, names)
+	return fmt.Sprintf("to %s, %v", back, names), true
 }
 
 // count returns how many Score files a tree has.
@@ -239,43 +247,42 @@ func (a *author) count(tree string) int {
 	return strings.Count(a.git("ls-tree", "-r", "--name-only", tree), "/score.yaml")
 }
 
-// pull does what is done with pull requests.
-func (a *author) pull(kind string, serial int, r *rand.Rand) string {
+// pull does what is done with pull requests. What needs one opens one if there is none.
+func (a *author) pull(kind string, serial int, r *rand.Rand) (told string, done bool) {
 	a.Helper()
-	if kind == "open" {
+	if kind == "open" || len(a.pulls) == 0 {
 		p := openPull{branch: fmt.Sprintf("change-%d", serial), apps: a.some(r)}
 		a.git("checkout", "--quiet", "-b", p.branch)
 		a.propose(p, serial)
 		p.number = a.gitea.OpenPull(a.T, a.repo, p.branch, "main", fmt.Sprintf("Change %v", p.apps)).Number
 		a.pulls = append(a.pulls, p)
-		return fmt.Sprintf("#%d %v", p.number, p.apps)
-	}
-	if len(a.pulls) == 0 {
-		return "there is no pull request"
 	}
 	p := a.pulls[0]
 	switch kind {
+	case "open":
+		p = a.pulls[len(a.pulls)-1]
+		return fmt.Sprintf("#%d %v", p.number, p.apps), true
 	case "amend":
 		a.git("checkout", "--quiet", p.branch)
 		a.propose(p, serial)
-		return fmt.Sprintf("#%d", p.number)
+		return fmt.Sprintf("#%d", p.number), true
 	case "close":
 		a.pulls = a.pulls[1:]
 		a.gitea.ClosePull(a.T, a.repo, p.number)
-		return fmt.Sprintf("#%d", p.number)
+		return fmt.Sprintf("#%d", p.number), true
 	case "merge":
 		a.pulls = a.pulls[1:]
 		if !a.mergeable(p) {
 			a.gitea.ClosePull(a.T, a.repo, p.number)
-			return fmt.Sprintf("#%d conflicts and is closed", p.number)
+			return fmt.Sprintf("#%d conflicts and is closed", p.number), false
 		}
 		a.gitea.Merge(a.T, a.repo, p.number)
 		a.git("fetch", "--quiet", "origin")
 		a.git("reset", "--quiet", "--hard", "origin/main")
-		return fmt.Sprintf("#%d", p.number)
+		return fmt.Sprintf("#%d", p.number), true
 	}
 	a.Fatalf("nobody knows how to %s", kind)
-	return ""
+	return "", false
 }
 
 func (a *author) propose(p openPull, serial int) {
@@ -299,25 +306,27 @@ func (a *author) mergeable(p openPull) bool {
 	return len(a.names()) >= fewest
 }
 
-// person does with an application what a person does through the API, and says what came of it. Servers may all be away:
-// it is tried for a while.
-func (a *author) person(kind string, r *rand.Rand) string {
-	if slices.Contains(guidedActs, kind) {
-		return a.steer(kind, r)
+// person does with an application what a person does through the API, and says what came of it and whether anything did.
+// Servers may all be away, and what one application does not bear another one does: it is tried for a while.
+func (a *author) person(kind string, r *rand.Rand) (told string, done bool) {
+	switch {
+	case slices.Contains(guidedActs, kind):
+		return a.insist(kind, r)
+	case kind == "confirm":
+		return a.confirm()
 	}
 	names, environments := a.names(), a.environments(a.n)
-	name, environment := names[r.IntN(len(names))], environments[r.IntN(len(environments))]
-	path, in := "/applications/"+environment+"/"+name+"/"+kind, any(map[string]string{})
-	switch kind {
-	case "hold":
-		in = map[string]string{"reason": "chaos"}
-	case "rollback":
-		in = map[string]int{"generation": 0}
-	case "confirm":
-		return a.confirm(a.repo.FullName())
+	r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	in := map[string]any{"hold": map[string]string{"reason": "chaos"}, "rollback": map[string]int{"generation": 0}, "resume": map[string]string{}}[kind]
+	environment, until := environments[r.IntN(len(environments))], time.Now().Add(personPatience)
+	for _, name := range names {
+		err := a.try("/applications/"+environment+"/"+name+"/"+kind, in)
+		told += fmt.Sprintf("%s in %s: %v ", name, environment, err)
+		if err == nil || time.Now().After(until) {
+			return told, err == nil
+		}
 	}
-	err := a.try(path, in)
-	return fmt.Sprintf("%s in %s: %v", name, environment, err)
+	return told, false
 }
 
 // personPatience is how long a person tries.
@@ -351,11 +360,11 @@ func (h *hold) byAPerson() bool {
 	return h != nil && h.Release == ""
 }
 
-// confirm confirms what waits in a repository.
-func (w *world) confirm(repository string) string {
+// confirm confirms what waits.
+func (w *world) confirm() (told string, done bool) {
 	var list []application
-	if _, err := w.api("GET", "/applications?repository="+repository, nil, &list); err != nil {
-		return err.Error()
+	if _, err := w.api("GET", "/applications", nil, &list); err != nil {
+		return err.Error(), false
 	}
 	var errs []error
 	n := 0
@@ -365,14 +374,15 @@ func (w *world) confirm(repository string) string {
 			errs = append(errs, w.try("/plans/"+a.Waiting+"/confirm", nil))
 		}
 	}
-	return strings.TrimSpace(fmt.Sprintf("%d plans %v", n, errors.Join(errs...)))
+	failed := errors.Join(errs...)
+	return fmt.Sprintf("%d plans %v", n, failed), n > 0 && failed == nil
 }
 
 // online are the acts that go through the API.
 var online = []string{"hold", "resume", "rollback", "confirm", "approve", "reject", "pause", "go on", "cancel"}
 
 // act does all acts in their order, each not before its time, and returns how long the last one was late.
-func (w *world) act(list []act, authors []*author, done func(kind string)) (late time.Duration) {
+func (w *world) act(list []act, authors []*author) (late time.Duration) {
 	for i, a := range list {
 		if wait := time.Until(w.began.Add(a.at)); wait > 0 {
 			<-time.After(wait)
@@ -381,13 +391,16 @@ func (w *world) act(list []act, authors []*author, done func(kind string)) (late
 		r := rand.New(rand.NewPCG(a.seed, 1))
 		author := authors[a.repository]
 		var told string
+		var done bool
 		if slices.Contains(online, a.kind) {
-			told = author.person(a.kind, r)
+			told, done = author.person(a.kind, r)
 		} else {
-			told = author.do(a.kind, i+1, r)
+			told, done = author.do(a.kind, i+1, r)
 		}
 		w.note("repository %d: %s %s", a.repository, a.kind, told)
-		done(a.kind)
+		if done {
+			w.counts.add("act " + a.kind)
+		}
 	}
 	return late
 }

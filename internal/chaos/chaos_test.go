@@ -46,14 +46,14 @@ func TestChaosLeavesEverythingInOrder(t *testing.T) {
 	w.say("the world is there")
 	seen, seenGuided := check.Watch(w.path("target")), check.Watch(w.path(guided))
 
-	counts := &counter{}
 	var wait sync.WaitGroup
 	var struck [2]error
-	if os.Getenv("FAULTS") != "none" { // to see whether a violation needs any
-		wait.Go(func() { struck[0] = w.strike(plan.processes, counts.add("fault")) })
-		wait.Go(func() { struck[1] = w.strike(plan.surroundings, counts.add("fault")) })
+	if os.Getenv("FAULTS") == "none" { // to see whether a violation needs any
+		plan.processes, plan.surroundings = nil, nil
 	}
-	late := w.act(plan.acts, authors, counts.add("act"))
+	wait.Go(func() { struck[0] = w.strike(plan.processes) })
+	wait.Go(func() { struck[1] = w.strike(plan.surroundings) })
+	late := w.act(plan.acts, authors)
 	wait.Wait()
 	for _, err := range struck {
 		if err != nil {
@@ -64,9 +64,14 @@ func TestChaosLeavesEverythingInOrder(t *testing.T) {
 	settled := time.Now()
 	w.settle(authors)
 	w.say("all is quiet after %.1f s", time.Since(settled).Seconds())
-	w.judge(authors, map[string]check.Folder{
+	verdict := w.judge(authors, map[string]check.Folder{
 		inFolder: {Path: w.path("target"), Observed: seen()}, guided: {Path: w.path(guided), Observed: seenGuided()},
-	}, counts)
+	})
+	if duration >= defaultDuration {
+		for _, missing := range plan.missing(w.counts.done, verdict.Numbers) {
+			t.Error(missing)
+		}
+	}
 	if t.Failed() {
 		t.Logf("run it again with: make chaos SEED=%d DURATION=%s", seed, duration)
 	}
@@ -85,7 +90,7 @@ func newAuthors(w *world) []*author {
 }
 
 // judge stops the servers and has the checker look at what they left.
-func (w *world) judge(authors []*author, folders map[string]check.Folder, counts *counter) {
+func (w *world) judge(authors []*author, folders map[string]check.Folder) check.Verdict {
 	w.Helper()
 	ends, byItself := 0, 0
 	for _, r := range w.replicas {
@@ -101,12 +106,13 @@ func (w *world) judge(authors []*author, folders map[string]check.Folder, counts
 	verdict, err := check.Run(w.Context(), evidence)
 	w.must(err)
 	w.say("servers ended %d times, %d by themselves", ends, byItself)
-	w.say("acts and faults: %s", counts)
+	w.say("acts and faults: %s", &w.counts)
 	w.say("effects: %s", verdict)
 	for _, v := range verdict.Violations {
 		w.note("violation: %s", v)
 		w.Error(v)
 	}
+	return verdict
 }
 
 // settings reads SEED, a number or "random", and DURATION.
@@ -137,15 +143,13 @@ type counter struct {
 	done map[string]int
 }
 
-func (c *counter) add(what string) func(kind string) {
-	return func(kind string) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.done == nil {
-			c.done = map[string]int{}
-		}
-		c.done[what+" "+kind]++
+func (c *counter) add(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = map[string]int{}
 	}
+	c.done[what]++
 }
 
 func (c *counter) String() string {

@@ -23,9 +23,6 @@ const (
 	repairLimit = 2 * time.Minute
 )
 
-// errLeftOut says that a fault is not possible on this machine.
-var errLeftOut = errors.New("not possible here")
-
 // begin brings a fault about and returns what lifts it.
 func (w *world) begin(s strike) (lift func() error, err error) {
 	r := w.replicas[s.server]
@@ -39,9 +36,6 @@ func (w *world) begin(s strike) (lift func() error, err error) {
 		r.signal(syscall.SIGSTOP)
 		return func() error { <-time.After(lease); r.signal(syscall.SIGCONT); return nil }, nil
 	case "disk":
-		if r.room == 0 {
-			return nil, errLeftOut
-		}
 		return func() error { return os.Remove(r.filler()) }, r.fill()
 	case "database restart":
 		return nothing, w.repair(func(ctx context.Context) error { return w.database.Restart(ctx, syscall.SIGINT) })
@@ -110,7 +104,7 @@ func (w *world) disturb(s strike) (lift func() error, err error) {
 }
 
 // strike brings about all faults of a track, each at its time, or after the one before was lifted.
-func (w *world) strike(list []strike, done func(kind string)) error {
+func (w *world) strike(list []strike) error {
 	for _, s := range list {
 		if wait := time.Until(w.began.Add(s.at)); wait > 0 {
 			<-time.After(wait)
@@ -118,10 +112,6 @@ func (w *world) strike(list []strike, done func(kind string)) error {
 		w.say("%s begins (server %d, size %.2f)", s.kind, s.server, s.size)
 		began := time.Now()
 		lift, err := w.begin(s)
-		if errors.Is(err, errLeftOut) {
-			w.say("%s is left out: %v", s.kind, err)
-			continue
-		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.kind, err)
 		}
@@ -135,7 +125,7 @@ func (w *world) strike(list []strike, done func(kind string)) error {
 			w.guide.disturbed(began)
 		}
 		w.say("%s is lifted after %.1f s", s.kind, time.Since(began).Seconds())
-		done(s.kind)
+		w.counts.add("fault " + s.kind)
 	}
 	return nil
 }

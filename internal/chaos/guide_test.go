@@ -152,20 +152,36 @@ func (w *world) underWay() (list []run, err error) {
 	return list, err
 }
 
-// steer does with runs what people do, and says what came of it.
-func (w *world) steer(kind string, r *rand.Rand) string {
+// insist steers runs until anything came of it, for as long as a person tries: all servers may be away, or no run be there for it.
+func (w *world) insist(kind string, r *rand.Rand) (told string, done bool) {
+	for until := time.Now().Add(personPatience); ; <-time.After(look) {
+		if told, done = w.steer(kind, r); done || time.Now().After(until) {
+			return told, done
+		}
+	}
+}
+
+// steer does with runs what people do, and says what came of it and whether anything did.
+func (w *world) steer(kind string, r *rand.Rand) (all string, done bool) {
 	list, err := w.underWay()
 	if err != nil {
-		return err.Error()
+		return err.Error(), false
+	}
+	if kind == "go on" && !slices.ContainsFunc(list, func(r run) bool { return r.PausedBy != "" }) {
+		all, _ = w.steer("pause", r) // and goes on the next time
+		return all, false
 	}
 	var told []string
 	do := func(r run, what string) {
-		told = append(told, fmt.Sprintf("%s run %d of %s: %v", what, r.ID, r.Application, w.try(path.Join("/runs", fmt.Sprint(r.ID), what), map[string]string{})))
+		err := w.try(path.Join("/runs", fmt.Sprint(r.ID), what), map[string]string{})
+		told, done = append(told, fmt.Sprintf("%s run %d of %s: %v", what, r.ID, r.Application, err)), done || err == nil
 	}
 	chosen := 0
 	if len(list) > 0 {
 		chosen = r.IntN(len(list))
 	}
+	// One that asks has not ended before it is told to.
+	asks := slices.IndexFunc(list, run.asks)
 	for i, r := range list {
 		switch {
 		case kind == "approve" && r.asks() && !r.unanswered(), kind == "reject" && r.asks() && !r.unanswered() && len(told) == 0:
@@ -174,14 +190,14 @@ func (w *world) steer(kind string, r *rand.Rand) string {
 			do(r, "resume")
 		case kind == "pause" && i == chosen:
 			do(r, kind)
-		case kind == "cancel" && i == chosen:
+		case kind == "cancel" && (i == chosen || i == asks):
 			w.guide.mu.Lock()
 			w.guide.cancelled[r.ID] = true
 			w.guide.mu.Unlock()
 			do(r, kind)
 		}
 	}
-	return strings.Join(told, ", ")
+	return strings.Join(told, ", "), done
 }
 
 // leave answers all questions, and resumes what is paused.
@@ -190,12 +206,18 @@ func (w *world) leave() {
 	if err != nil {
 		return // the next turn asks again
 	}
+	answer := func(r run, what, act string) {
+		err := w.try(fmt.Sprintf("/runs/%d/%s", r.ID, what), map[string]string{})
+		if w.note("%s run %d of %s: %v", what, r.ID, r.Application, err); err == nil {
+			w.counts.add("act " + act)
+		}
+	}
 	for _, r := range list {
 		if r.PausedBy != "" {
-			w.note("resume run %d of %s: %v", r.ID, r.Application, w.try(fmt.Sprintf("/runs/%d/resume", r.ID), nil))
+			answer(r, "resume", "go on")
 		}
 		if r.asks() {
-			w.note("approve run %d of %s: %v", r.ID, r.Application, w.try(fmt.Sprintf("/runs/%d/approve", r.ID), map[string]string{}))
+			answer(r, "approve", "approve")
 		}
 	}
 }
@@ -224,10 +246,10 @@ func (a *author) together(serial int, r *rand.Rand) string {
 }
 
 // again changes one of those that were changed last to be deployed all or none: it joins them anew, or leaves them.
-func (a *author) again(kind string, serial int) string {
+func (a *author) again(kind string, serial int) (told string, done bool) {
 	a.Helper()
 	if len(a.group) == 0 || !slices.Contains(a.names(), a.group[1]) {
-		return "there is none"
+		return "there is none", false
 	}
 	o := scoreOptions{serial: serial}
 	if kind == "join" {
@@ -235,5 +257,5 @@ func (a *author) again(kind string, serial int) string {
 	}
 	a.put(a.group[1], o)
 	a.push(kind+" "+a.group[1], false)
-	return a.group[1]
+	return a.group[1], true
 }

@@ -48,21 +48,17 @@ type schedule struct {
 	processes, surroundings []strike
 }
 
-// actWeights are how often what is done, in parts of their sum.
-var actWeights = []struct {
-	kind   string
-	weight int
-}{
-	{"change", 40}, {"add", 7}, {"remove", 6}, {"break", 5}, {"revert", 7}, {"force", 5},
-	{"open", 8}, {"amend", 4}, {"merge", 7}, {"close", 2},
-	{"hold", 3}, {"resume", 3}, {"rollback", 4}, {"confirm", 6},
-	{"atomic", 10}, {"approve", 9}, {"reject", 4}, {"pause", 4}, {"go on", 3}, {"cancel", 4},
-}
+// acts are what is done, each as often as it comes here before anything comes again: within two minutes.
+var acts = slices.Concat(
+	slices.Repeat([]string{"change"}, 20), slices.Repeat([]string{"atomic", "approve"}, 5), slices.Repeat([]string{"add", "revert", "open", "merge"}, 4),
+	slices.Repeat([]string{"remove", "break", "force", "confirm"}, 3), slices.Repeat([]string{"amend", "hold", "resume", "rollback", "reject", "pause", "go on", "cancel"}, 2),
+	[]string{"close"},
+)
 
 // guidedActs are done to runs along the golden path, of whatever repository.
 var guidedActs = []string{"approve", "reject", "pause", "go on", "cancel"}
 
-// Kinds of faults. All of a track come once before any comes again.
+// Kinds of faults. All of a track come once before any comes again, as with acts.
 var (
 	processStrikes     = []string{"kill", "stop", "disk", "kill", "stop"}
 	surroundingStrikes = []string{
@@ -82,18 +78,9 @@ func newSchedule(seed uint64, duration time.Duration) schedule {
 }
 
 func newActs(r *rand.Rand, duration time.Duration) (list []act) {
-	total := 0
-	for _, w := range actWeights {
-		total += w.weight
-	}
+	next := draw(r, acts)
 	for at := time.Duration(0); at < duration; at += between(r, pace/2, pace*3/2) {
-		n, kind := r.IntN(total), ""
-		for _, w := range actWeights {
-			if n -= w.weight; n < 0 {
-				kind = w.kind
-				break
-			}
-		}
+		kind := next()
 		// Where most can go wrong, people are three times as busy.
 		repository := r.IntN(repositories + 2*guidedRepositories)
 		if repository >= repositories || kind == "atomic" {
@@ -110,18 +97,27 @@ func newActs(r *rand.Rand, duration time.Duration) (list []act) {
 }
 
 func newStrikes(r *rand.Rand, duration time.Duration, kinds []string) (list []strike) {
-	var bag []string
+	next := draw(r, kinds)
 	for at := between(r, time.Second, 5*time.Second); ; {
+		s := strike{at: at, length: between(r, 2*time.Second, 9*time.Second), kind: next(), server: r.IntN(servers), size: r.Float64()}
+		if s.at+s.length > duration {
+			return list
+		}
+		list = append(list, s)
+		at += s.length + between(r, time.Second, 4*time.Second)
+	}
+}
+
+// draw returns what draws kinds without putting them back, until none is left.
+func draw(r *rand.Rand, kinds []string) func() string {
+	var bag []string
+	return func() (kind string) {
 		if len(bag) == 0 {
 			bag = slices.Clone(kinds)
 			r.Shuffle(len(bag), func(i, j int) { bag[i], bag[j] = bag[j], bag[i] })
 		}
-		s := strike{at: at, length: between(r, 2*time.Second, 9*time.Second), kind: bag[0], server: r.IntN(servers), size: r.Float64()}
-		if s.at+s.length > duration {
-			return list
-		}
-		bag, list = bag[1:], append(list, s)
-		at += s.length + between(r, time.Second, 4*time.Second)
+		kind, bag = bag[0], bag[1:]
+		return kind
 	}
 }
 

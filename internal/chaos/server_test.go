@@ -31,7 +31,7 @@ type replica struct {
 	name, config, log string
 	// address is where its API is, HOST:PORT.
 	address string
-	// room is the id of the process that keeps the mount namespace with the small disk; 0 if there is none.
+	// room is the id of the process that keeps the mount namespace with the small disk.
 	room int
 	// disk is the folder of the small disk.
 	disk string
@@ -74,7 +74,7 @@ func (r *replica) furnish() (end func(), err error) {
 	end = func() { _ = room.End(syscall.SIGKILL, stopLimit) }
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
 		end()
-		return nil, fmt.Errorf("mount a small disk: %w", err)
+		return nil, fmt.Errorf("mount a small disk, for which users must be let have namespaces: %w", err)
 	}
 	r.room = room.ID()
 	return end, nil
@@ -103,11 +103,8 @@ func (r *replica) once() bool {
 		return false
 	}
 	defer log.Close()
-	args := []string{"setpriv", "--pdeathsig", "KILL", binary(), "serve", "--config", r.config}
-	if r.room != 0 {
-		args = append([]string{"nsenter", "--target", fmt.Sprint(r.room), "--user", "--mount", "--preserve-credentials"}, args...)
-	}
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := exec.Command("nsenter", "--target", fmt.Sprint(r.room), "--user", "--mount", "--preserve-credentials",
+		"setpriv", "--pdeathsig", "KILL", binary(), "serve", "--config", r.config)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log
 	cmd.SysProcAttr = child.Attributes(syscall.SIGKILL)
 	r.mu.Lock()

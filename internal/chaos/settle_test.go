@@ -56,14 +56,15 @@ func (w *world) settle(authors []*author) {
 // release confirms every plan that waits and lifts every hold of people's.
 func (w *world) release() {
 	w.leave()
+	if told, done := w.confirm(); done {
+		w.note("confirm %s", told)
+		w.counts.add("act confirm")
+	}
 	var list []application
 	if _, err := w.api("GET", "/applications", nil, &list); err != nil {
 		return // the next turn asks again
 	}
 	for _, a := range list {
-		if a.waits() {
-			w.note("confirm %s in %s: %v", a.Name, a.Environment, w.try("/plans/"+a.Waiting+"/confirm", nil))
-		}
 		if a.Hold.byAPerson() {
 			w.note("resume %s in %s (%s): %v", a.Name, a.Environment, a.Hold.Reason, w.try("/applications/"+a.Environment+"/"+a.Name+"/resume", nil))
 		}

@@ -51,6 +51,7 @@ type world struct {
 	replicas   [servers]*replica
 	token      string
 	log        *os.File
+	counts     counter
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
@@ -188,11 +189,8 @@ repositories:
 log: {format: json, level: info}
 `, instance, r.address, w.toGitea.Address, w.gitea.Bot.Login, list.String(), lease))
 	end, err := r.furnish()
-	if err != nil {
-		w.say("%s has no small disk, so that it is never full: %v", name, err)
-	} else {
-		w.Cleanup(end)
-	}
+	w.must(err)
+	w.Cleanup(end)
 	w.replicas[i] = r
 }
 
