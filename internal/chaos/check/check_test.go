@@ -182,6 +182,7 @@ func TestEveryBrokenPromiseIsFound(t *testing.T) {
 		"belongs to no run":                    func(s *scene) { s.write("deploy/x", ""); s.commit("deploy", "Somebody else's") },
 		"brings \"s000009\", want \"s000002\"": func(s *scene) { s.deploy(2, "s000009") },
 		"number 3 is out of order":             func(s *scene) { s.Folders["f"].Observed["app"] = []string{"s000001", "s000002", "s000001"} },
+		"number 3 is out of order, or there":   func(s *scene) { s.Folders["f"].Observed["app"] = []string{"s000001", "s000002", "s000002"} },
 		"number 1 is out of order":             func(s *scene) { s.Folders["f"].Observed["app"] = []string{"s000009"} },
 		"is told nowhere":                      func(s *scene) { s.history.reports = s.history.reports[1:] },
 		"was never sent":                       func(s *scene) { s.history.reports[0].Sent = false },
@@ -198,6 +199,7 @@ func TestEveryBrokenPromiseIsFound(t *testing.T) {
 		"has no run":                           func(s *scene) { s.history.runs = s.history.runs[1:] },
 		"applied is 1":                         func(s *scene) { a := s.history.applications[1]; a.Applied = 1; s.history.applications[1] = a },
 		"removed is true":                      func(s *scene) { a := s.history.applications[1]; a.Removed = true; s.history.applications[1] = a },
+		"has lease 5 after 7":                  func(s *scene) { s.history.disorder = []string{"application/1: job 2 has lease 5 after 7"} },
 		"is dead":                              func(s *scene) { s.history.left = []string{"job x is dead"} },
 	} {
 		t.Run(want, func(t *testing.T) {
@@ -219,12 +221,12 @@ func (s *scene) edit(application, generation int64, change func(*runRow)) {
 	}
 }
 
-// What comes, changes, goes and comes again in a folder is seen in this order.
+// What comes, changes, is put there anew as it is, goes and comes again in a folder is seen in this order.
 func TestWatchSeesWhatChanges(t *testing.T) {
 	t.Parallel()
 	s := &scene{T: t, dir: t.TempDir()}
 	stop := Watch(filepath.Join(s.dir, "folder"))
-	for i, content := range []string{"s000001", "s000002", "", "s000003"} {
+	for i, content := range []string{"s000001", "s000002", "s000002", "", "s000003"} {
 		path := filepath.Join(s.dir, "folder", manifest("app"))
 		if content == "" {
 			if err := os.Remove(path); err != nil {
@@ -239,7 +241,7 @@ func TestWatchSeesWhatChanges(t *testing.T) {
 		}
 		<-time.After(time.Duration(5*(i+1)) * glance)
 	}
-	if got := stop()["app"]; !slices.Equal(got, []string{"s000001", "s000002", "", "s000003"}) {
+	if got := stop()["app"]; !slices.Equal(got, []string{"s000001", "s000002", "s000002", "", "s000003"}) {
 		t.Errorf("seen: %q", got)
 	}
 }

@@ -32,6 +32,15 @@ func show(ctx context.Context, dir, commit, path string) (text string, found boo
 	return text, err == nil, err
 }
 
+// contains says whether a line of a commit's files matches an expression.
+func contains(ctx context.Context, dir, commit, line string) (bool, error) {
+	_, err := git(ctx, dir, "grep", "--quiet", "-e", line, commit)
+	if exit, failed := errors.AsType[*exec.ExitError](err); failed && exit.ExitCode() == 1 {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // commit is one of the deployment repository, with the trailers of its message and how many files it changed.
 type commit struct {
 	hash     string

@@ -301,7 +301,9 @@ func TestEveryBrokenPromiseOfAGoldenPathIsFound(t *testing.T) {
 		"one in p is \"s000001\" in the end":        func(s *scene) { s.write("out/"+manifest("one"), "SERIAL: s000001") },
 		"two in p is \"s000001\" in the end, wan":   func(s *scene) { s.edit(4, 4, func(r *runRow) { r.State = "superseded" }) },
 		"1 waiting for a confirmation":              func(s *scene) { s.toldOf(0, "pending", "1 waiting for a confirmation") },
-		"in p, want failure":                        func(s *scene) { s.toldOf(3, "success", "1 on hold") },
+		"in p, want failure: \"1 on h":              func(s *scene) { s.toldOf(3, "success", "1 on hold") },
+		"in p, want failure: \"1 tak":               func(s *scene) { s.toldOf(1, "success", "1 taken back") },
+		"in p, want success: \"1 fai":               func(s *scene) { s.toldOf(2, "failure", "1 failed") },
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()

@@ -78,8 +78,8 @@ func (c *checker) committed(ctx context.Context, hash, name string) (string, err
 	return serialIn(text), err
 }
 
-// checkFolders looks at what was seen in the folders over time: it must be the generations in their order. That one was
-// not seen is no fault, because the next may have come at once. One that was not approved must not be seen.
+// checkFolders looks at what was seen in the folders over time: it must be the generations in their order, each at most once.
+// That one was not seen is no fault, because the next may have come at once. One that was not approved must not be seen.
 func (c *checker) checkFolders(ctx context.Context) error {
 	for environment, folder := range c.Folders {
 		for name, seen := range folder.Observed {
@@ -110,9 +110,10 @@ func (c *checker) checkSeen(ctx context.Context, environment, name string, seen 
 			at++
 		}
 		if at == len(want) {
-			c.violated("%s in %s was %v over time; number %d is out of order: its generations are %v", name, environment, seen, i+1, want)
+			c.violated("%s in %s was %v over time; number %d is out of order, or there twice: its generations are %v", name, environment, seen, i+1, want)
 			break
 		}
+		at++ // the same again is another generation
 	}
 	return nil
 }

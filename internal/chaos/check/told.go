@@ -37,8 +37,8 @@ func (g *gitea) get(ctx context.Context, path string, out any) error {
 
 type status struct{ Context, Status, Description string }
 
-// checkStatuses compares what Gitea shows with what the product wanted it to show, and that with what is true: every run
-// is told, nothing is told as going on, and the newest commit of each repository has its end in both environments.
+// checkStatuses compares what Gitea shows with what the product wanted it to show, and that with what is true: nothing is told
+// as going on, and every commit as what became of it.
 func (c *checker) checkStatuses(ctx context.Context) error {
 	told := map[string]reportRow{}
 	shown := map[string]map[string]status{}
@@ -70,74 +70,87 @@ func (c *checker) checkStatuses(ctx context.Context) error {
 			c.violated("%s on %s ends as %s: %q", r.Context, commit, r.State, r.Body)
 		}
 	}
-	for _, r := range c.history.runs {
-		if _, known := told[r.Repository+"@"+r.Commit+" "+c.context(r.Environment)]; !known {
-			c.violated("run %d (%s in %s, generation %d) is told nowhere: there is no status on %s@%s", r.ID, r.Name, r.Environment, r.Generation, r.Repository, r.Commit)
-		}
-	}
-	return c.checkHeads(ctx, told)
+	return c.checkTold(ctx, told)
 }
 
 func (c *checker) context(environment string) string {
 	return "reconciler/" + c.Instance + "/" + environment
 }
 
-func (c *checker) checkHeads(ctx context.Context, told map[string]reportRow) error {
+// asking is a commit that asks for something in an environment.
+type asking struct{ repository, environment, commit string }
+
+// checkTold looks whether each run is told on its commit, and whether the commits that asked for runs, and the newest ones, are
+// told as what became of them.
+func (c *checker) checkTold(ctx context.Context, told map[string]reportRow) error {
+	all := map[asking]bool{}
+	for _, r := range c.history.runs {
+		if _, known := told[r.Repository+"@"+r.Commit+" "+c.context(r.Environment)]; !known {
+			c.violated("run %d (%s in %s, generation %d) is told nowhere: there is no status on %s@%s", r.ID, r.Name, r.Environment, r.Generation, r.Repository, r.Commit)
+		} else if r.Kind != "rollback" {
+			all[asking{r.Repository, r.Environment, r.Commit}] = true
+		}
+	}
 	for repository, clone := range c.Clones {
 		head, err := git(ctx, clone, "rev-parse", "origin/main")
 		if err != nil {
 			return err
 		}
-		head = strings.TrimSpace(head)
-		list, err := git(ctx, clone, "ls-tree", "-r", "--name-only", head)
+		for _, environment := range c.Environments[repository] {
+			all[asking{repository, environment, strings.TrimSpace(head)}] = true
+		}
+	}
+	for a := range all {
+		must, may, err := c.failing(ctx, a)
 		if err != nil {
 			return err
 		}
-		want := "success"
-		for file := range strings.Lines(list) {
-			if name, isScore := strings.CutSuffix(strings.TrimSpace(file), "/score.yaml"); isScore {
-				f, err := c.score(ctx, repository, head, name)
-				if err != nil {
-					return err
-				}
-				if f.broken {
-					want = "failure"
-				}
-			}
+		r, want := told[a.repository+"@"+a.commit+" "+c.context(a.environment)], "success"
+		if must || may && r.State == "failure" {
+			want = "failure"
 		}
-		for _, environment := range c.Environments[repository] {
-			r := told[repository+"@"+head+" "+c.context(environment)]
-			if must, may := c.failing(environment, repository, head); environment == c.Guided && want == "success" && (must || may && r.State == "failure") {
-				want = "failure"
-			}
-			if r.State != want {
-				c.violated("the newest commit %.7s of %s has the status %q in %s, want %s: %q", head, repository, r.State, environment, want, r.Body)
-			}
+		c.Numbers["commits told as "+want]++
+		if r.State != want {
+			c.violated("the commit %.7s of %s has the status %q in %s, want %s: %q", a.commit, a.repository, r.State, a.environment, want, r.Body)
 		}
 	}
 	return nil
 }
 
-// failing says whether a commit must be told as failed, because an application's newest run for it is; and whether it may
-// be, because what an application was asked to be last failed: a later commit that found that run under way tells of it, too.
-func (c *checker) failing(environment, repository, commit string) (must, may bool) {
-	ofCommit, tried := map[int64]runRow{}, map[int64]runRow{}
+// failing says whether a commit must be told as failed: a file of it is broken, or the newest run of an application that it asked
+// for failed, whatever came after; one that was cancelled, taken back with others, or superseded did not fail. And whether it may
+// be: what it asks for is what an earlier commit asked for, and failed.
+func (c *checker) failing(ctx context.Context, a asking) (must, may bool, err error) {
+	broken, err := contains(ctx, c.Clones[a.repository], a.commit, "^# broken")
+	if err != nil || broken {
+		return broken, false, err
+	}
+	asked := map[int64]runRow{}
 	for _, r := range c.history.runs { // by generation
-		if r.Environment != environment || r.Repository != repository || r.Kind != "deploy" {
+		if r.Environment != a.environment || r.Repository != a.repository || r.Kind == "rollback" {
 			continue
 		}
-		tried[r.Application] = r
-		if r.Commit == commit {
-			ofCommit[r.Application] = r
+		if r.Commit == a.commit {
+			asked[r.Application] = r
+			continue
 		}
+		if r.State != "failed" || may {
+			continue
+		}
+		f, err := c.score(ctx, a.repository, a.commit, r.Name)
+		if err != nil {
+			return false, false, err
+		}
+		is, err := c.expect(ctx, r.Application, r.Generation)
+		if err != nil {
+			return false, false, err
+		}
+		may = f.found && f.serial == is
 	}
-	for _, r := range ofCommit {
+	for _, r := range asked {
 		must = must || r.State == "failed"
 	}
-	for _, r := range tried {
-		may = may || r.State == "failed"
-	}
-	return must, may
+	return must, may, nil
 }
 
 type comment struct {

@@ -1,12 +1,14 @@
 package check
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"time"
 )
 
-// Observed are the serials that were seen of each application in a folder, in their order; "" is that its file was gone.
+// Observed are the serials that were seen of each application in a folder, in their order, one for each time that its file was
+// put there anew; "" is that it was gone.
 type Observed map[string][]string
 
 // glance is how often the folder is looked at. What came and went in less time is not seen.
@@ -54,24 +56,34 @@ func (w *watching) look() {
 	}
 	for name, before := range w.files {
 		path := filepath.Join(w.folder, filepath.FromSlash(manifest(name)))
-		now, err := os.Stat(path)
-		if err != nil {
-			now = nil
-		}
-		if (now == nil) == (before == nil) && (now == nil || os.SameFile(now, before) && now.ModTime().Equal(before.ModTime())) {
+		now, serial := glimpse(path, before)
+		if (now == nil) == (before == nil) && (now == nil || same(now, before)) {
 			continue
 		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			text, now = nil, nil
-		}
 		w.files[name] = now
-		w.saw(name, serialIn(string(text)))
+		w.serials[name] = append(w.serials[name], serial)
 	}
 }
 
-func (w *watching) saw(name, serial string) {
-	if list := w.serials[name]; len(list) == 0 && serial != "" || len(list) > 0 && list[len(list)-1] != serial {
-		w.serials[name] = append(list, serial)
+// glimpse returns what a file is, nil if it is not there, and its serial if it is another one than before. Both are of one
+// file, whatever takes its place meanwhile.
+func glimpse(path string, before os.FileInfo) (now os.FileInfo, serial string) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, ""
 	}
+	defer func() { _ = file.Close() }()
+	if now, err = file.Stat(); err != nil {
+		return nil, ""
+	}
+	if before != nil && same(now, before) {
+		return now, ""
+	}
+	text, err := io.ReadAll(file)
+	if err != nil {
+		return nil, ""
+	}
+	return now, serialIn(string(text))
 }
+
+func same(a, b os.FileInfo) bool { return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) }
