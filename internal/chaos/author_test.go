@@ -256,6 +256,7 @@ func (a *author) pull(kind string, serial int, r *rand.Rand) (told string, done 
 		a.propose(p, serial)
 		p.number = a.gitea.OpenPull(a.T, a.repo, p.branch, "main", fmt.Sprintf("Change %v", p.apps)).Number
 		a.pulls = append(a.pulls, p)
+		a.git("checkout", "--quiet", "main")
 	}
 	p := a.pulls[0]
 	switch kind {
