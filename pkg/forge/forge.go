@@ -32,6 +32,8 @@ type Forge interface {
 	CreateComment(ctx context.Context, repository string, number int64, body string) (int64, error)
 	// EditComment replaces a comment's text. One that was deleted is [ErrNotFound].
 	EditComment(ctx context.Context, repository string, number, id int64, body string) error
+	// DeleteComment deletes a comment of ours. One that was deleted is [ErrNotFound].
+	DeleteComment(ctx context.Context, repository string, number, id int64) error
 }
 
 // Capabilities say what a forge can do beyond the least, and its limits.

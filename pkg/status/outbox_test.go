@@ -292,7 +292,7 @@ func TestWritesADeletedCommentAgain(t *testing.T) {
 	d.run()
 	d.say(d.comment("one"))
 	d.settled()
-	d.forge.DeleteComment(onForge, d.row(d.comment("")).ForgeID)
+	d.forge.RemoveComment(onForge, d.row(d.comment("")).ForgeID)
 	d.say(d.comment("two"))
 	d.settled()
 	d.say(d.comment("three"))

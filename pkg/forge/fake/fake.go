@@ -80,7 +80,7 @@ func (f *Forge) After(ask func(Call) error) {
 // Calls returns the calls of the methods that happened, in order; no names means those that write.
 func (f *Forge) Calls(methods ...string) []Call {
 	if len(methods) == 0 {
-		methods = []string{"SetStatus", "CreateComment", "EditComment"}
+		methods = []string{"SetStatus", "CreateComment", "EditComment", "DeleteComment"}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -232,6 +232,19 @@ func (f *Forge) EditComment(ctx context.Context, name string, number, id int64, 
 			return fault.New(fault.ForgeRejected, "body is too long (maximum is %d bytes)", commentLimit)
 		}
 		r.comments[number][at].Body = body
+		return nil
+	})
+}
+
+// DeleteComment implements [forge.Forge].
+func (f *Forge) DeleteComment(ctx context.Context, name string, number, id int64) error {
+	c := Call{Method: "DeleteComment", Repository: name, Target: fmt.Sprint(number)}
+	return f.in(ctx, c, func(r *repository) error {
+		before := len(r.comments[number])
+		r.comments[number] = slices.DeleteFunc(r.comments[number], func(c forge.Comment) bool { return c.ID == id })
+		if len(r.comments[number]) == before {
+			return missing("comment %d", id)
+		}
 		return nil
 	})
 }

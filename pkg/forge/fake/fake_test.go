@@ -79,7 +79,7 @@ func (w *world) WriteComment(_ *testing.T, repository string, number int64, body
 }
 
 func (w *world) DeleteComment(_ *testing.T, repository string, id int64) {
-	w.forge.DeleteComment(repository, id)
+	w.forge.RemoveComment(repository, id)
 }
 
 func (w *world) SmallPages(*testing.T) forge.Forge { return w.forge } // it has no pages

@@ -94,8 +94,8 @@ func (f *Forge) AddComment(name string, number int64, author, body string) (id i
 	return id
 }
 
-// DeleteComment deletes a comment.
-func (f *Forge) DeleteComment(name string, id int64) {
+// RemoveComment deletes a comment as somebody else.
+func (f *Forge) RemoveComment(name string, id int64) {
 	f.change(name, func(r *repository) {
 		for number, list := range r.comments {
 			r.comments[number] = slices.DeleteFunc(list, func(c forge.Comment) bool { return c.ID == id })

@@ -39,10 +39,10 @@ func Run(t *testing.T, newForge func(t *testing.T) (forge.Forge, World)) {
 		{"ReplacesStatusesOfTheSameContext", replacesStatuses},
 		{"TakesDescriptionsUpToItsLimit", takesLongDescriptions},
 		{"HasNoStatusOnWhatIsNotThere", refusesStatusOnUnknown},
-		{"CreatesEditsAndListsComments", writesComments},
+		{"CreatesEditsListsAndDeletesComments", writesComments},
 		{"TakesCommentsUpToItsLimit", takesLongComments},
 		{"NamesTheAuthorsOfComments", namesAuthors},
-		{"CannotEditADeletedComment", missesDeletedComment},
+		{"CannotEditOrDeleteADeletedComment", missesDeletedComment},
 		{"HasNoCommentOnWhatIsNotThere", refusesCommentOnUnknown},
 		{"ListsOpenPullRequestsOnly", listsOpenPulls},
 		{"TellsMergedFromClosed", tellsMergedFromClosed},
@@ -149,6 +149,12 @@ func writesComments(t *testing.T, f forge.Forge, w World) {
 	if diff := gocmp.Diff(want, comments(t, f, r, p.Number)); diff != "" {
 		t.Fatalf("comments after the edit (-want +got):\n%s", diff)
 	}
+	if err := f.DeleteComment(t.Context(), r, p.Number, want[1].ID); err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff(want[:1], comments(t, f, r, p.Number)); diff != "" {
+		t.Fatalf("comments after the deletion (-want +got):\n%s", diff)
+	}
 }
 
 func takesLongComments(t *testing.T, f forge.Forge, w World) {
@@ -190,6 +196,7 @@ func missesDeletedComment(t *testing.T, f forge.Forge, w World) {
 	}
 	w.DeleteComment(t, r, id)
 	wantNotFound(t, "edit", f.EditComment(t.Context(), r, p.Number, id, "two"))
+	wantNotFound(t, "delete", f.DeleteComment(t.Context(), r, p.Number, id))
 	if got := comments(t, f, r, p.Number); len(got) != 0 {
 		t.Errorf("comments: %+v", got)
 	}
@@ -203,6 +210,7 @@ func refusesCommentOnUnknown(t *testing.T, f forge.Forge, w World) {
 	wantNotFound(t, "list", err)
 	p := w.OpenPull(t, r, "One", false)
 	wantNotFound(t, "edit", f.EditComment(t.Context(), r, p.Number, noNumber, "x"))
+	wantNotFound(t, "delete", f.DeleteComment(t.Context(), r, p.Number, noNumber))
 }
 
 func listsOpenPulls(t *testing.T, f forge.Forge, w World) {
@@ -353,6 +361,7 @@ func calls(ctx context.Context, f forge.Forge, repository, commit string) map[st
 	_, errs["Comments"] = f.Comments(ctx, repository, 1)
 	_, errs["CreateComment"] = f.CreateComment(ctx, repository, 1, "x")
 	errs["EditComment"] = f.EditComment(ctx, repository, 1, 1, "x")
+	errs["DeleteComment"] = f.DeleteComment(ctx, repository, 1, 1)
 	return errs
 }
 

@@ -253,6 +253,28 @@ func (c *Client) EditComment(ctx context.Context, repository string, number, id 
 	return nil
 }
 
+// DeleteComment implements [forge.Forge].
+func (c *Client) DeleteComment(ctx context.Context, repository string, number, id int64) error {
+	owner, name, err := split(repository)
+	if err != nil {
+		return err
+	}
+	api, err := c.api(ctx)
+	if err != nil {
+		return err
+	}
+	act := fmt.Sprintf("delete comment %d on %s#%d", id, repository, number)
+	response, err := api.DeleteIssueComment(owner, name, id)
+	if err != nil {
+		return c.failed(act, response, err)
+	}
+	// The SDK takes any page for a yes.
+	if response.StatusCode != http.StatusNoContent {
+		return fault.New(fault.ForgeUnavailable, "%s: HTTP %d is no answer to that", act, response.StatusCode)
+	}
+	return nil
+}
+
 func split(repository string) (owner, name string, err error) {
 	owner, name, ok := strings.Cut(repository, "/")
 	if !ok || owner == "" || name == "" {
