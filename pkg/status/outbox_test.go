@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -70,10 +71,10 @@ func newDesk(t *testing.T) *desk {
 func (d *desk) run() (stop func()) {
 	d.t.Helper()
 	ctx, cancel := context.WithCancel(d.t.Context())
-	done := make(chan struct{})
+	q, done := d.queue, make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := d.queue.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		if err := q.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			d.t.Errorf("queue: %v", err)
 		}
 	}()
@@ -117,15 +118,15 @@ func (d *desk) until(what string, is func() bool) {
 }
 
 type row struct {
-	Version, Sent, ForgeID int64
-	Attempts               int
-	Dead                   bool
-	Fault                  *fault.Fault
+	Version, Sent int64
+	Attempts      int
+	Dead          bool
+	Fault         *fault.Fault
 }
 
 func (d *desk) row(r status.Report) row {
 	d.t.Helper()
-	rows, err := d.pool.Query(d.t.Context(), `SELECT version, sent, forge_id, attempts, dead, fault FROM reports
+	rows, err := d.pool.Query(d.t.Context(), `SELECT version, sent, attempts, dead, fault FROM reports
 WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4`, r.Repository, r.Kind, r.Target, r.Context)
 	if err != nil {
 		d.t.Fatal(err)
@@ -290,14 +291,34 @@ func TestWritesADeletedCommentAgain(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	d.run()
+	remove := func() {
+		list, err := d.forge.Comments(t.Context(), onForge, d.pull)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("comments %+v, %v", list, err)
+		}
+		d.forge.RemoveComment(onForge, list[0].ID)
+	}
 	d.say(d.comment("one"))
 	d.settled()
-	d.forge.RemoveComment(onForge, d.row(d.comment("")).ForgeID)
+	remove()
 	d.say(d.comment("two"))
 	d.settled()
 	d.say(d.comment("three"))
 	d.settled()
 	if diff := cmp.Diff([]string{"three"}, d.comments()); diff != "" {
+		t.Errorf("comments (-want +got):\n%s", diff)
+	}
+	// Somebody deletes it between our look and our edit.
+	var once sync.Once
+	d.forge.Before(func(_ context.Context, call fake.Call) error {
+		if call.Method == "EditComment" {
+			once.Do(remove)
+		}
+		return nil
+	})
+	d.say(d.comment("four"))
+	d.settled()
+	if diff := cmp.Diff([]string{"four"}, d.comments()); diff != "" {
 		t.Errorf("comments (-want +got):\n%s", diff)
 	}
 }
