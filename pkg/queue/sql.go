@@ -80,8 +80,8 @@ const (
 	// table has no statistics, the planner would collect and sort all that is ready.
 	sqlClaimInOrder = `SELECT set_config('enable_bitmapscan', 'off', true)`
 
-	// sqlClaimLock lets one claim with limits look at a time: two would each count without the other's.
-	sqlClaimLock = `SELECT pg_advisory_xact_lock(2026, 2)`
+	// sqlClaimLock does that, too, and lets one claim with limits look at a time: two would each count without the other's.
+	sqlClaimLock = sqlClaimInOrder + `, pg_advisory_xact_lock(2026, 2)`
 
 	// sqlClaimLimited is sqlClaim with at most $4 running jobs for one OWNER/REPOSITORY and $5 for one OWNER, 0 for no limit.
 	// It passes over those who have their share, and does not grant more of what is left than the rest of a share:

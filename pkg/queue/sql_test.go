@@ -167,18 +167,18 @@ func TestNoStatementScansOrTouchesManyPages(t *testing.T) {
 func TestAClaimSortsNothingAlsoWithoutStatistics(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t)
-	_, err := pool.Exec(t.Context(), `INSERT INTO jobs (key, kind, due_at, run_at, state, priority, max_attempts)
-SELECT 'key' || n % 1000, 'k', now(), now(), CASE WHEN n < 1000 THEN 1 ELSE 0 END, 2, 8 FROM generate_series(0, 19999) n`)
+	_, err := pool.Exec(t.Context(), `INSERT INTO jobs (key, kind, due_at, run_at, state, priority, max_attempts, owner)
+SELECT 'key' || n % 1000, 'k', now(), now(), CASE WHEN n < 1000 THEN 1 ELSE 0 END, 2, 8, 'owner/' || n % 10 FROM generate_series(0, 19999) n`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sql, _ := claimStatement(sqlClaim, 64)
-	explain := func(before string) (text string) {
+	explain := func(before, claim string, arguments []any) (text string) {
 		err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(t.Context(), before); err != nil {
 				return err
 			}
-			rows, err := tx.Query(t.Context(), "EXPLAIN "+sql, "w", 1, []string{"k"})
+			sql, _ := claimStatement(claim, 64)
+			rows, err := tx.Query(t.Context(), "EXPLAIN "+sql, arguments...)
 			if err != nil {
 				return err
 			}
@@ -191,11 +191,21 @@ SELECT 'key' || n % 1000, 'k', now(), now(), CASE WHEN n < 1000 THEN 1 ELSE 0 EN
 		}
 		return text
 	}
-	if text := explain(sqlClaimInOrder); strings.Contains(text, "Sort") {
-		t.Errorf("it sorts all that is ready:\n%s", text)
-	}
-	if text := explain("SELECT 1"); !strings.Contains(text, "Sort") {
-		t.Errorf("the planner would do so by itself:\n%s", text)
+	for name, c := range map[string]struct {
+		before, claim string
+		arguments     []any
+	}{
+		"without limits": {sqlClaimInOrder, sqlClaim, []any{"w", 1, []string{"k"}}},
+		"with limits":    {sqlClaimLock, sqlClaimLimited, []any{"w", 1, []string{"k"}, 4, 8}},
+	} {
+		// Those that were chosen, at most 64, may be sorted.
+		const all = "Sort Key: jobs"
+		if text := explain(c.before, c.claim, c.arguments); strings.Contains(text, all) {
+			t.Errorf("%s it sorts all that is ready:\n%s", name, text)
+		}
+		if text := explain("SELECT 1", c.claim, c.arguments); !strings.Contains(text, all) {
+			t.Errorf("%s the planner would do so by itself:\n%s", name, text)
+		}
 	}
 }
 
