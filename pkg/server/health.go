@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -47,36 +48,53 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(body) // the client is gone if it fails
 }
 
-// backlogAge is how long a backlog is told again: to count it reads all jobs that wait, and everybody may ask as often as
-// they like.
-const backlogAge = 5 * time.Second
+const (
+	// backlogAge is how long a backlog is told again, or that it is not known: to count it reads all jobs that wait, and
+	// everybody may ask as often as they like.
+	backlogAge = 5 * time.Second
+	// backlogTimeout bounds the counting: probes wait for a second.
+	backlogTimeout = 500 * time.Millisecond
+)
 
 // backlogs is the backlog that was told last.
 type backlogs struct {
-	mu   sync.Mutex
+	// counting is for at: who counts holds it, and the others tell what there is.
+	counting sync.Mutex
+	// at is when it was counted last, or could not be.
 	at   time.Time
-	list []Backlog
+	list atomic.Pointer[[]Backlog]
 }
 
+// backlog returns nil if it is not known.
 func (s *Server) backlog(ctx context.Context) []Backlog {
-	s.backlogs.mu.Lock()
-	defer s.backlogs.mu.Unlock()
-	if time.Since(s.backlogs.at) < backlogAge {
-		return s.backlogs.list
+	b := &s.backlogs
+	if b.counting.TryLock() {
+		defer b.counting.Unlock()
+		if time.Since(b.at) >= backlogAge {
+			list := s.countBacklog(ctx)
+			b.list.Store(&list)
+			b.at = time.Now()
+		}
 	}
-	bounded, cancel := context.WithTimeout(ctx, checkTimeout)
+	if list := b.list.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+// countBacklog counts for all who ask, whether the one who asked first waits for it or not.
+func (s *Server) countBacklog(ctx context.Context) []Backlog {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), backlogTimeout)
 	defer cancel()
 	kinds, err := s.Queue.Status(bounded)
 	if err != nil {
 		_ = failure(ctx, err) // logs it; whether the database answers is another question
 		return nil
 	}
-	s.backlogs.at = time.Now()
 	out := make([]Backlog, len(kinds))
 	for i, k := range kinds {
 		out[i] = Backlog{Kind: k.Kind, Waiting: k.Ready + k.Blocked, Running: k.Running, OldestSeconds: k.OldestSeconds, Paused: k.Pause != nil}
 	}
-	s.backlogs.list = out
 	return out
 }
 

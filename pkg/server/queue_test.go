@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -89,6 +90,36 @@ func TestReadinessTellsTheBacklogAndFailsOnlyWithoutDatabase(t *testing.T) {
 	w.Pool.Close()
 	if answer := w.send(http.MethodGet, "/readyz", "", ""); answer.Code != http.StatusServiceUnavailable {
 		t.Errorf("%d %s", answer.Code, answer.Body)
+	}
+}
+
+// Counting what waits may be slow where the database is busy, and who asks whether we are ready does not wait for long.
+func TestReadinessIsToldAlsoWhileTheBacklogCannotBeCounted(t *testing.T) {
+	t.Parallel()
+	const asking, patience = 5, 5 * time.Second
+	w := newWorld(t)
+	tx, err := w.Pool.Begin(t.Context())
+	w.must(err)
+	defer tx.Rollback(context.WithoutCancel(t.Context()))
+	if _, err := tx.Exec(t.Context(), "LOCK TABLE jobs"); err != nil {
+		t.Fatal(err)
+	}
+	ask := func() {
+		if answer := w.send(http.MethodGet, "/readyz", "", ""); answer.Code != http.StatusOK {
+			t.Errorf("%d %s", answer.Code, answer.Body)
+		}
+	}
+	began := time.Now()
+	var all sync.WaitGroup
+	for range asking {
+		all.Go(ask)
+	}
+	all.Wait()
+	for range asking {
+		ask()
+	}
+	if took := time.Since(began); took > patience {
+		t.Errorf("%d answers took %s", 2*asking, took)
 	}
 }
 
