@@ -308,26 +308,19 @@ func (a *author) mergeable(p openPull) bool {
 }
 
 // person does with an application what a person does through the API, and says what came of it and whether anything did.
-// Servers may all be away, and what one application does not bear another one does: it is tried for a while.
+// Servers may all be away: it is tried for a while.
 func (a *author) person(kind string, r *rand.Rand) (told string, done bool) {
 	switch {
 	case slices.Contains(guidedActs, kind):
-		return a.insist(kind, r)
+		return a.steer(kind, r)
 	case kind == "confirm":
 		return a.confirm()
 	}
 	names, environments := a.names(), a.environments(a.n)
-	r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	name, environment := names[r.IntN(len(names))], environments[r.IntN(len(environments))]
 	in := map[string]any{"hold": map[string]string{"reason": "chaos"}, "rollback": map[string]int{"generation": 0}, "resume": map[string]string{}}[kind]
-	environment, until := environments[r.IntN(len(environments))], time.Now().Add(personPatience)
-	for _, name := range names {
-		err := a.try("/applications/"+environment+"/"+name+"/"+kind, in)
-		told += fmt.Sprintf("%s in %s: %v ", name, environment, err)
-		if err == nil || time.Now().After(until) {
-			return told, err == nil
-		}
-	}
-	return told, false
+	err := a.try("/applications/"+environment+"/"+name+"/"+kind, in)
+	return fmt.Sprintf("%s in %s: %v", name, environment, err), err == nil
 }
 
 // personPatience is how long a person tries.
@@ -382,26 +375,41 @@ func (w *world) confirm() (told string, done bool) {
 // online are the acts that go through the API.
 var online = []string{"hold", "resume", "rollback", "confirm", "approve", "reject", "pause", "go on", "cancel"}
 
-// act does all acts in their order, each not before its time, and returns how long the last one was late.
+// wish is what a person wanted to do, and nothing was there that bears it.
+type wish struct {
+	*author
+	kind string
+	r    *rand.Rand
+}
+
+// act does all acts in their order, each not before its time, and returns how long the last one was late. What a person could
+// not do is tried again after each later act.
 func (w *world) act(list []act, authors []*author) (late time.Duration) {
+	var wishes []wish
 	for i, a := range list {
 		if wait := time.Until(w.began.Add(a.at)); wait > 0 {
 			<-time.After(wait)
 		}
 		late = max(late, time.Since(w.began.Add(a.at)))
 		r := rand.New(rand.NewPCG(a.seed, 1))
-		author := authors[a.repository]
-		var told string
-		var done bool
 		if slices.Contains(online, a.kind) {
-			told, done = author.person(a.kind, r)
+			wishes = append(wishes, wish{authors[a.repository], a.kind, r})
 		} else {
-			told, done = author.do(a.kind, i+1, r)
+			told, done := authors[a.repository].do(a.kind, i+1, r)
+			w.did(a.kind, a.repository, told, done)
 		}
-		w.note("repository %d: %s %s", a.repository, a.kind, told)
-		if done {
-			w.counts.add("act " + a.kind)
-		}
+		wishes = slices.DeleteFunc(wishes, func(x wish) bool {
+			told, done := x.person(x.kind, x.r)
+			return w.did(x.kind, x.n, told, done)
+		})
 	}
 	return late
+}
+
+// did notes what an act was, and counts it if there was anything to do.
+func (w *world) did(kind string, repository int, told string, done bool) bool {
+	if w.note("repository %d: %s %s", repository, kind, told); done {
+		w.counts.add("act " + kind)
+	}
+	return done
 }

@@ -152,15 +152,6 @@ func (w *world) underWay() (list []run, err error) {
 	return list, err
 }
 
-// insist steers runs until anything came of it, for as long as a person tries: all servers may be away, or no run be there for it.
-func (w *world) insist(kind string, r *rand.Rand) (told string, done bool) {
-	for until := time.Now().Add(personPatience); ; <-time.After(look) {
-		if told, done = w.steer(kind, r); done || time.Now().After(until) {
-			return told, done
-		}
-	}
-}
-
 // steer does with runs what people do, and says what came of it and whether anything did.
 func (w *world) steer(kind string, r *rand.Rand) (all string, done bool) {
 	list, err := w.underWay()
