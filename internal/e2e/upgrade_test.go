@@ -50,6 +50,25 @@ func (w *world) follow(path string) {
 	w.until("the path to be followed", func() (bool, string) { n := versions(); return n > before, fmt.Sprint(n) })
 }
 
+const (
+	// The runs of the previous version that hold what they push, by the job's id and lease; and who works.
+	sqlInFlight = `SELECT id || ' ' || token || ' ' || worker FROM jobs WHERE state = 2 AND kind = 'run' ORDER BY id`
+	sqlWorkers  = `SELECT DISTINCT worker FROM (SELECT worker FROM jobs UNION ALL SELECT worker FROM job_history) w WHERE worker IS NOT NULL`
+	// Who has done a job that began when both were there.
+	sqlWorked = `SELECT DISTINCT worker FROM job_history WHERE state = 3 AND started_at > $1::text::timestamptz AND worker IS NOT NULL`
+)
+
+// inFlight has the previous version push what it never hears of, and returns its runs that wait for that.
+func (w *world) inFlight(commit func() string) []string {
+	w.Helper()
+	w.must(w.toGitea.Delay(500)) // milliseconds: so that a run is seen before it has ended
+	commit()
+	var list []string
+	w.until("a run to be in flight", func() (bool, string) { list = w.rows(sqlInFlight); return len(list) > 0, "there is none" })
+	w.must(w.toGitea.Swallow())
+	return w.rows(sqlInFlight)
+}
+
 // readable fails the test unless a run that an earlier version may have made can be looked at.
 func (w *world) readable(run apply.Run) {
 	w.Helper()
@@ -80,7 +99,7 @@ func TestStoryOfARollingUpgrade(t *testing.T) {
 	for name, signal := range map[string]os.Signal{"asked": os.Interrupt, "killed": os.Kill} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, options{binary: previous})
+			w := newWorld(t, options{binary: previous, proxied: true})
 			serial := 0
 			commit := func() string {
 				t.Helper()
@@ -100,14 +119,29 @@ func TestStoryOfARollingUpgrade(t *testing.T) {
 			}
 			all(commit())
 			t.Log("the new version migrates the database while the previous one has jobs in flight")
-			commit()
+			held, old := w.inFlight(commit), w.rows(sqlWorkers)
+			if len(held) == 0 || len(old) != 1 {
+				t.Fatalf("in flight: %q, workers: %q", held, old)
+			}
 			next, base := w.beside(binary(t))
+			// One that had pushed before may have ended meanwhile.
+			still := w.rows(sqlInFlight)
+			if !slices.ContainsFunc(held, func(run string) bool { return slices.Contains(still, run) }) {
+				t.Errorf("the new version has migrated the database, and of what was in flight, %q, nothing is in the same hands: %q", held, still)
+			}
+			w.must(w.toGitea.Mend())
+			both := w.rows("SELECT now()::text")[0]
 			all(commit())
 			t.Log("both work side by side; the previous one leaves in the middle of it")
+			var last string
+			w.until("both to have worked side by side", func() (bool, string) {
+				last = commit()
+				who := w.rows(sqlWorked, both)
+				return len(who) > 1 && slices.Contains(who, old[0]), fmt.Sprint(who)
+			})
 			for range 3 {
-				commit()
+				last = commit()
 			}
-			last := commit()
 			w.stop(signal)
 			// The world's questions go to the new version from here on.
 			w.base = base

@@ -43,10 +43,12 @@ type world struct {
 	*testing.T
 	gitea       *testenv.GiteaServer
 	app, deploy testenv.Repo
-	dir         string
-	base        string
-	token       string
-	process     *testenv.Process
+	// toGitea is the proxy to Gitea, if there is one.
+	toGitea *testenv.ToxicProxy
+	dir     string
+	base    string
+	token   string
+	process *testenv.Process
 	// database is the URL of the server's database.
 	database string
 	// binary is the server's program.
@@ -67,6 +69,8 @@ type options struct {
 	binary string
 	// poll is how often the application's repository is looked at without being asked; "" is 2s.
 	poll string
+	// proxied puts a proxy between the server and Gitea.
+	proxied bool
 }
 
 const defaultEnvironment = `
@@ -89,6 +93,12 @@ func newWorld(t *testing.T, o options) *world {
 	}
 	org := w.gitea.NewOrg(t)
 	w.app, w.deploy = w.gitea.NewRepo(t, org, true), w.gitea.NewRepo(t, org, true)
+	forge := w.gitea.URL
+	if o.proxied {
+		w.toGitea = testenv.NewToxicProxy(t, strings.TrimPrefix(w.gitea.URL, "http://"))
+		forge = "http://" + w.toGitea.Address
+		w.app.URL, w.deploy.URL = strings.Replace(w.app.URL, w.gitea.URL, forge, 1), strings.Replace(w.deploy.URL, w.gitea.URL, forge, 1)
+	}
 	// Not t.TempDir: its parents are closed to other users, and its name is long.
 	dir, err := os.MkdirTemp("", "reconciler-e2e-")
 	w.must(err)
@@ -127,7 +137,7 @@ repositories:
     poll: %s
 queue: {lease: 3s}
 log: {format: json, level: info}
-%s`, instance, address, w.gitea.URL, w.gitea.Bot.Login, w.app.FullName(), w.app.URL, cmp.Or(o.poll, "2s"), o.more))
+%s`, instance, address, forge, w.gitea.Bot.Login, w.app.FullName(), w.app.URL, cmp.Or(o.poll, "2s"), o.more))
 	w.start()
 	t.Cleanup(func() { w.stop(os.Interrupt) })
 	t.Cleanup(w.showLogs)
@@ -140,11 +150,21 @@ log: {format: json, level: info}
 
 func (w *world) emptyDatabase() {
 	w.Helper()
+	_ = w.rows("DROP SCHEMA public CASCADE")
+	_ = w.rows("CREATE SCHEMA public")
+}
+
+// rows asks the server's database for texts.
+func (w *world) rows(sql string, args ...any) []string {
+	w.Helper()
 	db, err := pgx.Connect(w.Context(), w.database)
 	w.must(err)
 	defer db.Close(context.WithoutCancel(w.Context()))
-	_, err = db.Exec(w.Context(), "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+	rows, err := db.Query(w.Context(), sql, args...)
 	w.must(err)
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	w.must(err)
+	return list
 }
 
 func (w *world) must(err error) {
