@@ -219,12 +219,14 @@ steps:
 	}
 }
 
-// A worker has claimed the job of a run, and not begun it, when the next one is scheduled.
+// A worker has claimed the job of a run, and not begun it, when the next one is scheduled; it learns of that when it has asked for
+// something.
 func TestARunIsUndoneThatBeganAfterTheNextOneWasScheduled(t *testing.T) {
 	t.Parallel()
 	w, o := newWorld(t), testenv.NewOffice(t)
 	a := w.app("shop")
-	claimed, goOn := make(chan struct{}, 9), make(chan struct{})
+	claimed, goOn, posted := make(chan struct{}, 9), make(chan struct{}), make(chan struct{})
+	came, open := o.Hold("POST /first")
 	h := w.runner.Handler()
 	work := h.Work
 	h.Work = func(ctx context.Context, job *queue.Job) error {
@@ -232,7 +234,10 @@ func TestARunIsUndoneThatBeganAfterTheNextOneWasScheduled(t *testing.T) {
 		<-goOn
 		return work(ctx, job)
 	}
-	w.queue = queue.New(w.pool, queue.Config{Poll: 100 * time.Millisecond, Grace: 100 * time.Millisecond})
+	// It hears nothing, and looks at its lease when all is over.
+	deaf := w.pool.Config().ConnConfig.Copy()
+	deaf.Database = "postgres"
+	w.queue = queue.New(w.pool, queue.Config{Poll: 100 * time.Millisecond, Grace: 100 * time.Millisecond, Lease: time.Minute, Heartbeat: 20 * time.Second, Listen: deaf})
 	w.runner.Queue = w.queue
 	w.queue.Handle(JobKind, h)
 	w.queue.Handle(UndoKind, w.runner.UndoHandler())
@@ -241,11 +246,21 @@ func TestARunIsUndoneThatBeganAfterTheNextOneWasScheduled(t *testing.T) {
 	<-claimed
 	next := w.schedule(a, w.build("shop", image("shop:2")))
 	close(goOn)
+	go func() { came(); close(posted) }()
+	w.until("the first step to be asked for", func() bool {
+		select {
+		case <-posted:
+			return true
+		default:
+			return false
+		}
+	})
+	open()
 	if got := w.ended(run).State; got != Superseded {
 		t.Errorf("the run is %s", got)
 	}
 	w.ended(next)
-	if asked := o.Asked(); slices.Contains(asked, "POST /first") && !slices.Contains(asked, "DELETE /first") {
+	if asked := o.Asked(); !slices.Contains(asked, "POST /first") || !slices.Contains(asked, "DELETE /first") {
 		t.Errorf("asked %v", asked)
 	}
 }
