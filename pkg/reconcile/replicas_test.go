@@ -13,19 +13,19 @@ import (
 	"github.com/innominatus/reconciler/pkg/platform"
 )
 
-// Two replicas on one database share the work of many pushes: each application ends at its newest commit, no two runs of
+// Three replicas on one database share the work of many pushes: each application ends at its newest commit, no two runs of
 // one overlap, and each run that wrote is one commit of the deployment repository.
 func TestReplicasShareTheWork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	deploy := w.server.CreateRepo(t, "deploy")
-	second := w.newReplica(w.Pool)
+	replicas := []replica{w.replica, w.newReplica(w.Pool), w.newReplica(w.Pool)}
 	w.offer(platform.Files{"environments/production.yaml": "target: {gitops: {repository: " + deploy.URL + ", secrets: secrets}}\n"})
 	// The witness sees each change of a run's state in the transaction that makes it.
 	if _, err := w.Pool.Exec(t.Context(), `CREATE TABLE witness (seq bigserial, application bigint, run bigint, token bigint, state text)`); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []*Reconciler{w.Reconciler, second.Reconciler} {
+	for _, r := range replicas {
 		r.Runner.Changed = func(ctx context.Context, tx pgx.Tx, runs ...apply.Run) error {
 			for _, run := range runs {
 				if _, err := tx.Exec(ctx, "INSERT INTO witness (application, run, token, state) VALUES ($1, $2, $3, $4)", run.Application, run.ID, run.Token, run.State); err != nil {
@@ -42,7 +42,7 @@ func TestReplicasShareTheWork(t *testing.T) {
 		name := fmt.Sprintf("app%d", random.IntN(applications))
 		want[name] = fmt.Sprintf("image:%d", i)
 		w.repo.Commit("main", map[string]string{name + "/score.yaml": file(name, want[name])})
-		watcher := []replica{w.replica, second}[i%2].watcher
+		watcher := replicas[i%len(replicas)].watcher
 		w.tx(func(tx pgx.Tx) error { return watcher.Hint(t.Context(), tx, ours) })
 	}
 	w.quiet()
@@ -55,6 +55,7 @@ func TestReplicasShareTheWork(t *testing.T) {
 			t.Errorf("%s: applied %d of %d, hold %v", name, a.Applied, a.Generation, a.Hold)
 		}
 	}
+	w.equal(fmt.Sprint(len(replicas)), w.rows("SELECT count(DISTINCT worker)::text FROM job_history"))
 	active := map[string]string{}
 	for _, line := range strings.Split(w.rows("SELECT application || ' ' || run || ' ' || state FROM witness ORDER BY seq"), "\n") {
 		var application, run, state string
