@@ -55,8 +55,9 @@ steps:
 outputs: {tickets: {type: array, value: steps.site.ticket}}
 `
 
-// busy is how often the office answers that it is, in parts of one.
-const busy = 0.1
+// busy is how often the office answers that it is, in parts of one; busyUndoing when it is asked to undo something, which must not
+// let the rest overtake it.
+const busy, busyUndoing = 0.1, 0.4
 
 // guide is what stands beside the golden path: the office, what it refuses, and what people and faults did to runs.
 type guide struct {
@@ -90,8 +91,12 @@ func (g *guide) decide(r *http.Request, body []byte) int {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	often := busy
+	if strings.HasPrefix(r.URL.Path, "/undo/") {
+		often = busyUndoing
+	}
 	switch {
-	case g.r.Float64() < busy:
+	case g.r.Float64() < often:
 		return http.StatusServiceUnavailable
 	case g.refused[refusal(strings.TrimPrefix(r.URL.Path, "/do/"), said.Commit, said.Application)]:
 		return http.StatusUnprocessableEntity
