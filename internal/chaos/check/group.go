@@ -154,8 +154,8 @@ func (h *history) byAPerson(r runRow) bool {
 	return of != nil && h.releases[key{r.Application, *of}].Commit == r.Commit
 }
 
-// brokenOff says that a run is why the others of its group go back: it failed or was cancelled, or a person rolled it back, and
-// no commit had taken its place.
+// brokenOff says that a run is why the others of its group go back: it failed or was cancelled, or a person rolled it back
+// before all of them were there, and no commit had taken its place.
 func (h *history) brokenOff(r runRow) bool {
 	newer := h.after(r.Application, r.Generation)
 	ended := r.State == "failed" || r.State == "cancelled"
@@ -164,9 +164,19 @@ func (h *history) brokenOff(r runRow) bool {
 		return ended
 	case newer[0].Kind != "rollback":
 		return false
+	case ended:
+		return true
 	default:
-		return ended || r.State == "superseded" && !h.takenBack(r, newer[0])
+		return (r.State == "superseded" || h.besideOthers(r, newer[0])) && !h.takenBack(r, newer[0])
 	}
+}
+
+// besideOthers says that others of a run's group were under way when the next one of its application was made.
+func (h *history) besideOthers(r, next runRow) bool {
+	return slices.ContainsFunc(h.runs, func(m runRow) bool {
+		return r.Together > 0 && m.Together == r.Together && m.Application != r.Application && m.Created.Before(next.Created) && next.Created.Before(m.Finished) &&
+			!slices.ContainsFunc(h.after(m.Application, m.Generation), func(n runRow) bool { return n.Created.Before(next.Created) })
+	})
 }
 
 // takenBack says that nobody but the product went back from a run: the rollback is told on the run's commit, and does not bring

@@ -78,7 +78,7 @@ func (s *scene) guidedRun(application int64, name string, generation int64, comm
 	h.runs = append(h.runs, runRow{
 		ID: id, Application: application, Generation: generation, Token: 1000 + 10*generation + application, Environment: "p", Name: name, Repository: "o/q",
 		Kind: "deploy", State: state, Commit: commit, Guided: true, Began: true,
-		Created: begun.Add(time.Duration(generation) * time.Hour),
+		Created: begun.Add(time.Duration(generation) * time.Hour), Finished: begun.Add(time.Duration(generation)*time.Hour + time.Minute),
 	})
 	if generation%2 == 0 {
 		h.steps[stepKey{id, "ask"}] = stepRow{Asked: true}
@@ -331,6 +331,30 @@ func TestOnlyWhatIsDeployedWithAFailureMayBeKeptBack(t *testing.T) {
 	s.edit(4, 4, func(r *runRow) { r.State = "succeeded" })
 	if kept("suite") {
 		t.Error("kept back by what succeeded")
+	}
+}
+
+// A person may roll one back when all of a group are there, and means all of them before that.
+func TestARollbackByAPersonIsForAllThatAreUnderWay(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		end   time.Duration
+		found bool
+	}{"all were there": {time.Minute, false}, "the other one was under way": {2 * time.Hour, true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newGuidedScene(t)
+			s.edit(3, 2, func(r *runRow) { r.State = "succeeded" })
+			s.edit(3, 3, func(r *runRow) {
+				r.Commit, r.Created = s.history.releases[key{3, 1}].Commit, begun.Add(3*time.Hour)
+			})
+			s.edit(4, 2, func(r *runRow) { r.Finished = r.Created.Add(c.end) })
+			s.dropRuns(4, 3)
+			s.checkGroups()
+			if found := len(s.Violations) > 0; found != c.found {
+				t.Errorf("found %q", s.Violations)
+			}
+		})
 	}
 }
 
