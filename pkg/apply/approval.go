@@ -39,19 +39,20 @@ func (s *Store) Approvals(ctx context.Context, db postgres.Querier, run int64) (
 // approve is what an approval step does: it counts what people said, and is put off until enough agree.
 func (e *engine) approve(ctx context.Context, n *node) (result, error) {
 	a, now := n.step.Approval, e.now()
-	all, err := e.Runs.Approvals(ctx, e.Pool, e.run.ID)
+	var all []Approval
+	err := pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) (err error) {
+		// Whoever is about to answer in time is heard.
+		if err = e.Runs.LockJobs(ctx, tx, e.Queue, e.run.Application); err == nil {
+			all, err = e.Runs.Approvals(ctx, tx, e.run.ID)
+		}
+		return err
+	})
 	if err != nil {
 		return result{}, broken{err}
 	}
-	by := []any{}
-	for _, said := range all {
-		switch {
-		case said.Step != n.Name:
-		case !said.Approved:
-			return result{}, fault.New(fault.ApprovalDenied, "%s rejected step %s%s", said.Who, n.Name, because(said.Reason))
-		default:
-			by = append(by, said.Who)
-		}
+	by, no := count(all, n.Name)
+	if no != nil {
+		return result{}, fault.New(fault.ApprovalDenied, "%s rejected step %s%s", no.Who, n.Name, because(no.Reason))
 	}
 	if len(by) >= a.Count {
 		return result{detail: fmt.Sprintf("approved by %s", people(by)), outputs: map[string]any{"by": by}}, nil
@@ -69,6 +70,21 @@ func (e *engine) approve(ctx context.Context, n *node) (result, error) {
 		return result{}, err
 	}
 	return result{detail: question, park: &parking{until: until, why: asks(a, question, len(by), until), asked: &asked}}, nil
+}
+
+// count returns who approved a step, and what rejects it, if anything does.
+func count(all []Approval, step string) (by []any, no *Approval) {
+	by = []any{}
+	for i, said := range all {
+		switch {
+		case said.Step != step:
+		case !said.Approved:
+			return by, &all[i]
+		default:
+			by = append(by, said.Who)
+		}
+	}
+	return by, nil
 }
 
 // asks says what people are asked.
@@ -112,11 +128,20 @@ func (r *Runner) Decide(ctx context.Context, id int64, said Approval) error {
 			return fault.New(fault.ApprovalNotYours, "step %s of run %d asks %s, not %s", step, id, strings.Join(asked.From, ", "), said.Who)
 		}
 		var late bool
-		if err := tx.QueryRow(ctx, `SELECT now() >= $1`, row.AskedAt.Add(asked.Within)).Scan(&late); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT clock_timestamp() >= $1`, row.AskedAt.Add(asked.Within)).Scan(&late); err != nil {
 			return fmt.Errorf("ask the time: %w", err)
 		}
 		if late {
-			return fault.New(fault.ApprovalExpired, "step %s of run %d asked until %s", step, id, moment(row.AskedAt.Add(asked.Within)))
+			return fault.New(fault.ApprovalExpired, "step %s of run %d asked until %s", step, id, moment(row.AskedAt.Add(asked.Within))).
+				Do("Wait until the run has ended, and resume it before if it is paused; then `reconciler retry` asks again.")
+		}
+		// What is decided stays so, whenever the run comes to look.
+		all, err := r.Runs.Approvals(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if by, no := count(all, step); no != nil || len(by) >= asked.Count {
+			return fault.New(fault.ApprovalUnknown, "step %s of run %d is decided", step, id)
 		}
 		if _, err := tx.Exec(ctx, sqlApprove, id, step, said.Who, said.Approved, strings.ReplaceAll(r.Redactor.Redact(said.Reason), "\x00", "")); err != nil {
 			return fmt.Errorf("note what %s said: %w", said.Who, err)
@@ -213,7 +238,7 @@ func (r *Runner) Resume(ctx context.Context, id int64) error {
 
 // change runs f on a run that has not ended.
 func (r *Runner) change(ctx context.Context, id int64, f func(pgx.Tx, Run) error) error {
-	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
+	return postgres.Begin(ctx, r.Pool, func(tx pgx.Tx) error {
 		run, err := r.Runs.Run(ctx, tx, id)
 		if err != nil {
 			return err

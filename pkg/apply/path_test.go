@@ -195,6 +195,10 @@ steps:
 	if err := say("ask", "eve", false); err != nil {
 		t.Fatal(err)
 	}
+	// What is decided stays so, whether the run has looked or ended by now.
+	if f, ok := fault.As(say("ask", "eve", true)); !ok || f.Code != fault.ApprovalUnknown && f.Code != fault.JobFinished {
+		t.Errorf("after a rejection: %v", f)
+	}
 	if ended := w.ended(run); ended.State != Failed || ended.Fault.Code != fault.ApprovalDenied || !strings.Contains(ended.Fault.Message, "eve rejected step ask: so be it") {
 		t.Errorf("the run is %s: %v", ended.State, ended.Fault)
 	}

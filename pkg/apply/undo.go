@@ -34,7 +34,9 @@ WHERE application = $1 AND generation < $2 AND state IN ('queued', 'running') AN
 	// What stopped before it came to any step: which of them say how they are undone may not be known.
 	sqlNothingUndone = `UPDATE steps SET undo_fault = $2 WHERE run = $1 AND id <> '' AND attempt > 0 AND undone_at IS NULL
 AND NOT EXISTS (SELECT FROM steps WHERE run = $1 AND (undone_at IS NOT NULL OR undo_fault IS NOT NULL))`
-	sqlStepsNotUndone = `SELECT name, undo_fault FROM steps WHERE run = $1 AND undone_at IS NULL AND undo_fault IS NOT NULL ORDER BY position`
+	// First what is the reason of the others.
+	sqlStepsNotUndone = `SELECT name, undo_fault FROM steps WHERE run = $1 AND undone_at IS NULL AND undo_fault IS NOT NULL
+ORDER BY undo_fault->>'code' = $2, position`
 )
 
 const (
@@ -76,7 +78,7 @@ func undoBefore(ctx context.Context, tx pgx.Tx, q Enqueuer, next Run) error {
 	return nil
 }
 
-// workUndo undoes what steps did, the last one first. One that cannot be undone keeps none of the others from it.
+// workUndo undoes what steps did.
 func (r *Runner) workUndo(ctx context.Context, job *queue.Job) error {
 	var args jobArgs
 	if err := job.Bind(&args); err != nil {
@@ -97,7 +99,7 @@ func (r *Runner) workUndo(ctx context.Context, job *queue.Job) error {
 	case first:
 		err = t.undoAtOnce(ctx)
 	default:
-		err = t.undoAll(ctx)
+		err = t.undoAll(ctx, job.Attempt == job.MaxAttempts)
 	}
 	beside := err != nil && first && ctx.Err() == nil && fault.ClassOf(err) == fault.Retryable
 	if err != nil && !beside {
@@ -129,7 +131,7 @@ func (e *engine) undoAtOnce(ctx context.Context) error {
 	defer cancel()
 	var failure error
 	attempt := func() error {
-		failure = e.undoAll(limit)
+		failure = e.undoAll(limit, false)
 		if failure != nil && (fault.ClassOf(failure) != fault.Retryable || errors.Is(failure, queue.ErrLeaseLost)) {
 			return backoff.Permanent(failure)
 		}
@@ -158,7 +160,7 @@ func (r *Runner) undoEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, cause
 
 // NotUndone says what a run did that could not be undone yet, or nil.
 func (s *Store) NotUndone(ctx context.Context, db postgres.Querier, run int64) (*fault.Fault, error) {
-	rows, err := db.Query(ctx, sqlStepsNotUndone, run)
+	rows, err := db.Query(ctx, sqlStepsNotUndone, run, fault.NotUndone)
 	if err != nil {
 		return nil, fmt.Errorf("read what is not undone: %w", err)
 	}
@@ -180,14 +182,14 @@ func (s *Store) NotUndone(ctx context.Context, db postgres.Querier, run int64) (
 }
 
 // undoAll undoes what is to be undone, and returns the failure that matters: one that may be gone the next time, if there is
-// one. What needs a step is undone before it; only what can never be undone keeps nothing from it.
-func (e *engine) undoAll(ctx context.Context) (failure error) {
+// one. What needs a step is undone before it; only what can never be undone, or not the last time either, keeps nothing from it.
+func (e *engine) undoAll(ctx context.Context, last bool) (failure error) {
 	waits := map[string]*node{}
 	for _, n := range e.tree.undoable() {
 		var err error
 		if after := e.tree.within(n, waits); after != nil {
 			err = e.notUndone(ctx, n, fault.New(fault.NotUndone, "it is undone after step %s", after.Name))
-		} else if err = e.undoStep(ctx, n); err != nil && fault.ClassOf(err) == fault.Retryable {
+		} else if err = e.undoStep(ctx, n); err != nil && fault.ClassOf(err) == fault.Retryable && !last {
 			e.tree.needed(n, n, waits)
 		}
 		switch {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -225,43 +224,21 @@ func TestARunIsUndoneThatBeganAfterTheNextOneWasScheduled(t *testing.T) {
 	t.Parallel()
 	w, o := newWorld(t), testenv.NewOffice(t)
 	a := w.app("shop")
-	claimed, goOn, posted := make(chan struct{}, 9), make(chan struct{}), make(chan struct{})
-	came, open := o.Hold("POST /first")
-	h := w.runner.Handler()
-	work := h.Work
-	h.Work = func(ctx context.Context, job *queue.Job) error {
-		claimed <- struct{}{}
-		<-goOn
-		return work(ctx, job)
-	}
-	// It hears nothing, and looks at its lease when all is over.
-	deaf := w.pool.Config().ConnConfig.Copy()
-	deaf.Database = "postgres"
-	w.queue = queue.New(w.pool, queue.Config{Poll: 100 * time.Millisecond, Grace: 100 * time.Millisecond, Lease: time.Minute, Heartbeat: 20 * time.Second, Listen: deaf})
-	w.runner.Queue = w.queue
-	w.queue.Handle(JobKind, h)
-	w.queue.Handle(UndoKind, w.runner.UndoHandler())
 	run := w.along(a, w.build("shop", image("shop:1")), fmt.Sprintf(askAfterFirst, o.URL))
-	w.work()
-	<-claimed
-	next := w.schedule(a, w.build("shop", image("shop:2")))
-	close(goOn)
-	go func() { came(); close(posted) }()
-	w.until("the first step to be asked for", func() bool {
-		select {
-		case <-posted:
-			return true
-		default:
-			return false
-		}
-	})
-	open()
-	if got := w.ended(run).State; got != Superseded {
-		t.Errorf("the run is %s", got)
+	if _, err := w.pool.Exec(t.Context(), `DELETE FROM jobs`); err != nil {
+		t.Fatal(err)
 	}
+	next := w.schedule(a, w.build("shop", image("shop:2")))
+	if err := w.turn(run, 1); !queue.IsSnooze(err) {
+		t.Fatal(err)
+	}
+	w.tx(func(tx pgx.Tx) error {
+		return w.runner.onEnd(t.Context(), tx, &queue.Job{Args: fmt.Appendf(nil, `{"run": %d}`, run.ID)}, queue.ErrSuperseded)
+	})
+	w.work()
 	w.ended(next)
-	if asked := o.Asked(); !slices.Contains(asked, "POST /first") || !slices.Contains(asked, "DELETE /first") {
-		t.Errorf("asked %v", asked)
+	if diff := cmp.Diff([]string{"POST /first", "GET /second", "DELETE /first"}, o.Asked()); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -343,5 +320,44 @@ CREATE TRIGGER back BEFORE UPDATE ON steps FOR EACH ROW WHEN (NEW.name LIKE 'sit
 	}
 	if diff := cmp.Diff([]string{"/site/b", "/site/a", "/site/b", "/site/b", "/open"}, undone); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What is never undone is told with its cause, and keeps what it needs from being undone for as long as it is tried.
+func TestWhatIsNeverUndoneKeepsNothingFromItInTheEnd(t *testing.T) {
+	t.Parallel()
+	w, o := newWorld(t), testenv.NewOffice(t)
+	o.On(func(r *http.Request, _ int) int {
+		if r.Method == http.MethodDelete && r.URL.Path == "/second" {
+			return http.StatusServiceUnavailable
+		}
+		return 0
+	})
+	run := w.along(w.app("shop"), w.build("shop", image("shop:1")), fmt.Sprintf(`
+main
+steps:
+  - {id: first, http: {method: POST, url: "%[1]s/first"}, compensate: {http: {method: DELETE, url: "%[1]s/first"}}}
+  - {id: second, needs: [first], http: {method: POST, url: "%[1]s/second"}, compensate: {http: {method: DELETE, url: "%[1]s/second"}}}
+  - {id: ask, needs: [second], approval: {}}
+  - {id: release, needs: [ask], uses: release}
+`, o.URL))
+	if err := w.turn(run, 1); !queue.IsSnooze(err) {
+		t.Fatal(err)
+	}
+	w.tx(func(tx pgx.Tx) error {
+		_, _, err := w.runner.Runs.end(t.Context(), tx, run.ID, Cancelled, nil)
+		return err
+	})
+	for attempt := 2; attempt <= 3; attempt++ {
+		job := &queue.Job{Key: besideKey(run), Args: fmt.Appendf(nil, `{"run": %d}`, run.ID), Token: int64(attempt), Attempt: attempt, MaxAttempts: 3}
+		err := w.runner.workUndo(t.Context(), job)
+		if undone := slices.Contains(o.Asked(), "DELETE /first"); fault.ClassOf(err) != fault.Retryable || undone != (attempt == 3) {
+			t.Errorf("attempt %d: %v, asked %v", attempt, err, o.Asked())
+		}
+		told, err := w.runner.Runs.NotUndone(t.Context(), w.pool, run.ID)
+		if err != nil || told == nil || !strings.Contains(told.Message, "step second of run") || !strings.Contains(told.Message, "503") ||
+			strings.HasSuffix(told.Message, "(and 1 more)") != (attempt == 2) {
+			t.Error(told, err)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Querier is what statements run on: a pool, a connection or a transaction.
@@ -21,6 +22,20 @@ func Collect[T any](rows pgx.Rows, err error) ([]T, error) {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowToStructByName[T])
+}
+
+// deadlocks is how often a transaction is tried that waits for one that waits for it.
+const deadlocks = 5
+
+// Begin runs f in a transaction for a person who would have to try again otherwise: where Postgres rolls it back because it and
+// another one wait for each other, f is run anew. Jobs are tried again anyway.
+func Begin(ctx context.Context, pool *pgxpool.Pool, f func(pgx.Tx) error) (err error) {
+	for range deadlocks {
+		if err = pgx.BeginFunc(ctx, pool, f); !Deadlocked(err) {
+			break
+		}
+	}
+	return err
 }
 
 // Deadlocked says that Postgres rolled a transaction back because it and another one waited for each other: it may be done

@@ -101,8 +101,10 @@ func (r *Reconciler) Rollback(ctx context.Context, environment, name string, gen
 			return r.Planner.StorePlan(ctx, tx, back.Plan, a.Repository, back.Commit, 0)
 		}
 		refused = nil
-		if err := r.Runner.Withdraw(ctx, tx, a.ID, a.Generation); err != nil {
-			return err
+		if !back.Plan.Empty() {
+			if err := r.Runner.Withdraw(ctx, tx, a.ID, a.Generation); err != nil {
+				return err
+			}
 		}
 		if run, err = r.Runner.Again(ctx, tx, a, back); err != nil {
 			return err
@@ -267,21 +269,9 @@ func (r *Reconciler) newestFailed(ctx context.Context, tx pgx.Tx, a planner.Appl
 	return apply.Run{}, fault.New(fault.RunNotRetryable, "no run of what the branch asks for of %s in %s failed", a.Name, a.Environment)
 }
 
-// deadlocks is how often what a person does is tried that waits for somebody who waits for it. Jobs are tried again anyway.
-const deadlocks = 5
-
 // act runs f in a transaction that holds the application's lock.
-func (r *Reconciler) act(ctx context.Context, environment, name string, f func(pgx.Tx, planner.Application) error) (err error) {
-	for range deadlocks {
-		if err = r.actOnce(ctx, environment, name, f); !postgres.Deadlocked(err) {
-			break
-		}
-	}
-	return err
-}
-
-func (r *Reconciler) actOnce(ctx context.Context, environment, name string, f func(pgx.Tx, planner.Application) error) error {
-	return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
+func (r *Reconciler) act(ctx context.Context, environment, name string, f func(pgx.Tx, planner.Application) error) error {
+	return postgres.Begin(ctx, r.Pool, func(tx pgx.Tx) error {
 		a, err := r.Planner.Named(ctx, tx, environment, name)
 		if err != nil {
 			return err

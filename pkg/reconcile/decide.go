@@ -1,15 +1,15 @@
 package reconcile
 
 import (
-	"cmp"
 	"context"
-	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/planner"
 	"github.com/innominatus/reconciler/pkg/postgres"
+	"github.com/innominatus/reconciler/pkg/queue"
 	"github.com/innominatus/reconciler/pkg/status"
 )
 
@@ -94,6 +94,9 @@ func (r *Reconciler) weigh(ctx context.Context, tx pgx.Tx, v *view, d *decision,
 	return r.Planner.Evaluated(ctx, tx, a)
 }
 
+// lookAgain is when an evaluation is done anew that something overtook while it waited for locks.
+const lookAgain = 100 * time.Millisecond
+
 func (r *Reconciler) weighWithoutPlan(ctx context.Context, tx pgx.Tx, f *finding, commit string, out status.Outcome) error {
 	if f.known == nil {
 		return nil
@@ -103,8 +106,11 @@ func (r *Reconciler) weighWithoutPlan(ctx context.Context, tx pgx.Tx, f *finding
 		return err
 	}
 	if f.unchanged {
-		if back, err := r.goesBack(ctx, tx, f); err != nil || back {
-			return cmp.Or(err, fmt.Errorf("%s has begun to go back, and is looked at again", a.Name))
+		switch back, err := r.goesBack(ctx, tx, f); {
+		case err != nil:
+			return err
+		case back:
+			return queue.Snooze(lookAgain, a.Name+" has just begun to go back")
 		}
 	}
 	a.Commit = commit

@@ -53,7 +53,7 @@ const (
 ON CONFLICT (repository, kind, target, context) DO UPDATE
 SET state = $5, body = $6, url = $7, version = r.version + 1, attempts = 0, dead = false, fault = NULL, changed_at = now()
 WHERE (r.state, r.body, r.url) IS DISTINCT FROM ($5, $6, $7) RETURNING version`
-	// What was given up stays so.
+	// What was given up stays so. Its age stays that of what it says.
 	sqlSayAgain = `UPDATE reports SET version = version + 1
 WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4 AND NOT dead RETURNING version, state`
 	sqlSaid = `SELECT body FROM reports WHERE repository = $1 AND kind = 'status' AND target = $2 AND context = $3`

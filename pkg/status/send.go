@@ -20,7 +20,8 @@ import (
 const (
 	sqlUnsent = `SELECT repository, kind, target, context, state, body, url, version FROM reports
 WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4 AND sent < version AND NOT dead`
-	sqlSent = `UPDATE reports SET sent = greatest(sent, $5), sent_at = now(), fault = NULL
+	// The version before this one edits the comment that it knows, or writes one; without an id it looks for ours.
+	sqlSent = `UPDATE reports SET sent = greatest(sent, $5), forge_id = 0, sent_at = now(), fault = NULL
 WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4`
 	// A failure is that of one version: what was said meanwhile was not tried.
 	sqlUnsaid = `UPDATE reports SET attempts = attempts + 1, fault = $6 WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4 AND version = $5`
@@ -31,7 +32,7 @@ WHERE repository = $1 AND kind = $2 AND target = $3 AND context = $4 AND version
 const (
 	// attempts is how often a report is tried before it is given up: with the back-off of the handler, over about a day.
 	attempts = 60
-	// sendTimeout bounds one report: Gitea needs up to a second for a call under load, and a comment up to four calls.
+	// sendTimeout bounds one report: Gitea needs up to a second for a call under load, and a comment three calls or a few more.
 	sendTimeout = 20 * time.Second
 	// noteTimeout is how long noting what became of a report is tried: as long as a failover of the database takes.
 	noteTimeout = 30 * time.Second
@@ -67,8 +68,9 @@ type turn struct {
 	// forge is nil where there is no API, name is the repository's there.
 	forge forge.Forge
 	name  string
-	// acted says that the forge was asked to change something, whatever it answered.
-	acted bool
+	// acted says that the forge was asked to change something, whatever it answered; stuck, that it was not asked because the
+	// lease was lost, or nobody knew.
+	acted, stuck bool
 }
 
 // send sends a report if its newest version was not sent yet.
@@ -126,14 +128,14 @@ func (t *turn) deliver(ctx context.Context) error {
 	if errors.Is(err, forge.ErrNotFound) {
 		err = fault.New(fault.ForgeRejected, "%w", err)
 	}
-	write := func(context.Context, pgx.Tx) error { return nil }
+	var write func(context.Context, pgx.Tx) error
 	switch class := fault.ClassOf(err); {
 	case err == nil:
 		t.sent.WithLabelValues(t.Kind, "sent").Inc()
 		write = t.change(sqlSent, t.Version)
 	case ctx.Err() != nil:
 		err = context.Cause(ctx) // We stop, which says nothing about the forge.
-	case errors.Is(err, queue.ErrLeaseLost):
+	case t.stuck: // The forge was not asked.
 	case class == fault.Permanent: // giveUp notes it, in the transaction that ends the job.
 	default:
 		t.sent.WithLabelValues(t.Kind, "failed").Inc()
@@ -142,6 +144,9 @@ func (t *turn) deliver(ctx context.Context) error {
 			// A person has to act, and may do so at any time: it is tried on, slowly.
 			err = fault.New(fault.ForgeUnavailable, "%w", err).RetryAfter(refusedWait)
 		}
+	}
+	if write == nil && !t.acted {
+		return err
 	}
 	return errors.Join(err, t.note(ctx, write))
 }
@@ -158,6 +163,7 @@ func (t *turn) change(statement string, arguments ...any) func(context.Context, 
 // all the same, and note finds out.
 func (t *turn) act(ctx context.Context, ask func() error) error {
 	if err := pgx.BeginFunc(ctx, t.Pool, func(tx pgx.Tx) error { return t.job.Hold(ctx, tx) }); err != nil {
+		t.stuck = true
 		return err
 	}
 	t.acted = true
@@ -178,7 +184,7 @@ func (t *turn) note(ctx context.Context, write func(context.Context, pgx.Tx) err
 			switch lost := errors.Is(held, queue.ErrLeaseLost); {
 			case lost && t.acted:
 				return t.again(ctx, tx, t.Report)
-			case lost:
+			case lost, held == nil && write == nil:
 				return nil
 			case held != nil:
 				return held

@@ -156,7 +156,7 @@ func (h *history) byAPerson(r runRow) bool {
 
 // brokenOff says that a run is why the others of its group go back: it failed or was cancelled, or a person rolled it back
 // before all of them were there, and no commit had taken its place.
-func (h *history) brokenOff(r runRow) bool {
+func (h *history) brokenOff(r runRow, doubt time.Duration) bool {
 	newer := h.after(r.Application, r.Generation)
 	ended := r.State == "failed" || r.State == "cancelled"
 	switch {
@@ -167,15 +167,20 @@ func (h *history) brokenOff(r runRow) bool {
 	case ended:
 		return true
 	default:
-		return (r.State == "superseded" || h.besideOthers(r, newer[0])) && !h.takenBack(r, newer[0])
+		return (r.State == "superseded" || h.besideOthers(r, newer[0], doubt)) && !h.takenBack(r, newer[0])
 	}
 }
 
-// besideOthers says that others of a run's group were under way when the next one of its application was made.
-func (h *history) besideOthers(r, next runRow) bool {
+// doubt is how far apart two moments must be for their order to be known: a transaction has the time of its beginning and waits
+// for locks, and the clock is stepped.
+const doubt = 20 * time.Second
+
+// besideOthers says that others of a run's group were under way when the next one of its application was made: maybe, or surely
+// if the doubt is taken away.
+func (h *history) besideOthers(r, next runRow, doubt time.Duration) bool {
 	return slices.ContainsFunc(h.runs, func(m runRow) bool {
-		return r.Together > 0 && m.Together == r.Together && m.Application != r.Application && m.Created.Before(next.Created) && next.Created.Before(m.Finished) &&
-			!slices.ContainsFunc(h.after(m.Application, m.Generation), func(n runRow) bool { return n.Created.Before(next.Created) })
+		return r.Together > 0 && m.Together == r.Together && m.Application != r.Application && m.Created.Before(next.Created.Add(doubt)) && next.Created.Before(m.Finished.Add(doubt)) &&
+			!slices.ContainsFunc(h.after(m.Application, m.Generation), func(n runRow) bool { return n.Created.Before(next.Created.Add(-doubt)) })
 	})
 }
 
@@ -186,31 +191,40 @@ func (h *history) takenBack(r, next runRow) bool {
 	return next.Kind == "rollback" && next.Commit == r.Commit && (of == nil || h.releases[key{r.Application, *of}].Commit != r.Commit)
 }
 
-// torn says that another run of a run's group was broken off.
-func (h *history) torn(r runRow) bool {
+// torn says that another run of a run's group was broken off: surely, or maybe.
+func (h *history) torn(r runRow) (surely, maybe bool) {
 	for _, other := range h.runs {
-		if r.Together > 0 && other.ID != r.ID && other.Together == r.Together && h.brokenOff(other) {
-			return true
+		if r.Together > 0 && other.ID != r.ID && other.Together == r.Together {
+			surely, maybe = surely || h.brokenOff(other, -doubt), maybe || h.brokenOff(other, doubt)
 		}
 	}
-	return false
+	return surely, maybe
 }
 
 // lost says that what a commit asked for did not come about, or was taken back.
 func (c *checker) lost(r runRow) bool {
-	return r.State == "failed" || r.State == "cancelled" || c.history.torn(r)
+	_, torn := c.history.torn(r)
+	return r.State == "failed" || r.State == "cancelled" || torn
 }
 
-// keptBack says that what a file asks for was never tried, because it is deployed with an application whose newest run failed.
-func (c *checker) keptBack(a applicationRow, f scoreFile) bool {
+// keptBack says that what a file asks for was never tried, because it is deployed with an application whose newest run failed, or
+// whose file is broken now.
+func (c *checker) keptBack(ctx context.Context, a applicationRow, f scoreFile) (bool, error) {
 	for id, other := range c.history.applications {
 		_, tried := c.history.newest(id)
-		if f.suite != "" && id != a.ID && other.Repository == a.Repository && other.Environment == a.Environment && tried.Atomic == f.suite &&
-			(tried.State == "failed" || tried.State == "cancelled") {
-			return true
+		if f.suite == "" || id == a.ID || other.Removed || other.Repository != a.Repository || other.Environment != a.Environment {
+			continue
+		}
+		now, err := c.score(ctx, a.Repository, "origin/main", other.Name)
+		if err != nil {
+			return false, err
+		}
+		failed := tried.State == "failed" || tried.State == "cancelled"
+		if tried.Atomic == f.suite && (failed || now.broken) || now.broken && now.suite == f.suite {
+			return true, nil
 		}
 	}
-	return false
+	return false, nil
 }
 
 // checkGroups looks at what is deployed all or none: where one failed, none of the others stays; where none failed, none goes
@@ -222,11 +236,11 @@ func (c *checker) checkGroups() {
 			continue
 		}
 		members[r.Together] = append(members[r.Together], r.Application)
-		torn := c.history.torn(r)
+		surely, torn := c.history.torn(r)
 		groups[r.Together] = groups[r.Together] || torn
 		newer := c.history.after(r.Application, r.Generation)
 		if len(newer) == 0 {
-			if torn && r.State == "succeeded" {
+			if surely && r.State == "succeeded" {
 				c.violated("%s in %s stays at generation %d of %.7s, and another one of its group failed", r.Name, r.Environment, r.Generation, r.Commit)
 			}
 			continue

@@ -122,8 +122,12 @@ func (c *checker) asked(ctx context.Context, r runRow) (bool, error) {
 func (c *checker) checkGuidedEnd(ctx context.Context, name string, f scoreFile) error {
 	a, known := c.history.live(c.Guided, name)
 	newest, tried := c.history.newest(a.ID)
+	kept, err := c.keptBack(ctx, a, f)
+	if err != nil {
+		return err
+	}
 	if !known || newest.ID == 0 {
-		if !f.broken {
+		if !f.broken && !kept {
 			c.violated("%s in %s was never tried", name, c.Guided)
 		}
 		return nil
@@ -142,28 +146,42 @@ func (c *checker) checkGuidedEnd(ctx context.Context, name string, f scoreFile) 
 	}
 	if newest.State == "succeeded" {
 		// What the newest run brought out is there, and it is what the commit wants, or what the one that failed went back to.
-		back := newest.Kind == "rollback" && (f.serial == wanted && c.lost(tried) || c.keptBack(a, f))
+		back := newest.Kind == "rollback" && f.serial == wanted && c.lost(tried) || kept
 		if have != is || !f.broken && have != f.serial && !back {
 			c.violated("%s in %s is %q in the end, want %q (generation %d is a %s of %q, tried was %q)", name, c.Guided, have, f.serial, newest.Generation, newest.Kind, is, wanted)
 		}
 		c.Numbers["guided applications that went back"] += map[bool]int{true: 1}[back]
 		return nil
 	}
-	// It failed without a way back, or was cancelled: it is as it was, or has come out.
-	before := ""
-	if a.Applied > 0 {
-		if before, err = c.expect(ctx, a.ID, a.Applied); err != nil {
-			return err
-		}
-	}
 	c.Numbers["guided applications left as they were"]++
 	if newest.State == "failed" && a.Applied > 0 {
 		c.violated("%s in %s: generation %d failed, and nothing went back", name, c.Guided, newest.Generation)
 	}
-	if have != before && have != is || !f.broken && f.serial != is {
-		c.violated("%s in %s is %q in the end, want %q or %q; generation %d is %s", name, c.Guided, have, before, is, newest.Generation, newest.State)
+	left, err := c.left(ctx, a)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(left, have) || !f.broken && f.serial != is {
+		c.violated("%s in %s is %q in the end, want one of %q; generation %d is %s", name, c.Guided, have, left, newest.Generation, newest.State)
 	}
 	return nil
+}
+
+// left returns what an application may be whose newest runs failed without a way back, or were cancelled: what it was before
+// them, or what one of them brought out before it ended.
+func (c *checker) left(ctx context.Context, a applicationRow) ([]string, error) {
+	list := []string{""}
+	if a.Applied > 0 {
+		list = nil
+	}
+	for _, r := range c.history.after(a.ID, a.Applied-1) {
+		is, err := c.expect(ctx, a.ID, r.Generation)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, is)
+	}
+	return list, nil
 }
 
 // newest returns the newest run of an application, and the newest that a commit asked for.

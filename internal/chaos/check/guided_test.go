@@ -320,7 +320,13 @@ func TestEveryBrokenPromiseOfAGoldenPathIsFound(t *testing.T) {
 func TestOnlyWhatIsDeployedWithAFailureMayBeKeptBack(t *testing.T) {
 	t.Parallel()
 	s := newGuidedScene(t)
-	kept := func(suite string) bool { return s.keptBack(s.history.applications[3], scoreFile{suite: suite}) }
+	kept := func(suite string) bool {
+		yes, err := s.keptBack(t.Context(), s.history.applications[3], scoreFile{suite: suite})
+		if err != nil {
+			t.Error(err)
+		}
+		return yes
+	}
 	if kept("suite") || kept("") {
 		t.Error("kept back by what it is not deployed with")
 	}
