@@ -408,7 +408,8 @@ func (w *world) act(list []act, authors []*author) (late time.Duration) {
 
 // did notes what an act was, and counts it if there was anything to do.
 func (w *world) did(kind string, repository int, told string, done bool) bool {
-	if w.note("repository %d: %s %s", repository, kind, told); done {
+	w.note("repository %d: %s %s", repository, kind, told)
+	if done {
 		w.counts.add("act " + kind)
 	}
 	return done
