@@ -122,26 +122,27 @@ func (e *engine) hide(n *node) {
 	}
 }
 
-// failed decides whether a step that failed is tried again.
+// failed decides whether a step that failed is tried again. Attempts that were broken off are not the step's fault, and those
+// of the run's job bound them.
 func (e *engine) failed(ctx context.Context, n *node, failure error) error {
-	why, retry := fault.Of(failure)[0], e.retry(n)
+	why, retry, failures := fault.Of(failure)[0], e.retry(n), len(n.row.Failures)+1
 	e.log(ctx, n.Name, "attempt %d failed: %v", n.row.Attempt, why)
 	e.note(ctx, why)
 	class := fault.ClassOf(failure)
-	if n.row.Attempt >= retry.Attempts || class == fault.Permanent || class == fault.Refused {
+	if failures >= retry.Attempts || class == fault.Permanent || class == fault.Refused {
 		return e.fail(n, failure)
 	}
-	n.Until = e.now().Add(max(delay(retry, n.row.Attempt), why.After))
+	n.Until = e.now().Add(max(delay(retry, failures), why.After))
 	n.row.Until, n.row.Fault = &n.Until, e.redacted(why)
 	n.row.failed(n.row.Fault)
 	return e.tree.graph.Set(n.Node, graph.Parked)
 }
 
-// delay is the wait after an attempt: doubled from one to the next, and varied by half.
-func delay(r golden.Retry, attempt int) (wait time.Duration) {
+// delay is the wait after a failure: doubled from one to the next, and varied by half.
+func delay(r golden.Retry, failures int) (wait time.Duration) {
 	b := backoff.NewExponentialBackOff(backoff.WithInitialInterval(r.Wait), backoff.WithMaxInterval(r.Limit), backoff.WithMultiplier(2),
 		backoff.WithRandomizationFactor(0.5), backoff.WithMaxElapsedTime(0))
-	for range attempt {
+	for range failures {
 		wait = b.NextBackOff()
 	}
 	return wait

@@ -210,6 +210,28 @@ func (w *world) dumpTarget() map[string]string {
 	return out
 }
 
+// The workers of a night with many restarts are not what the target may fail.
+func TestAttemptsThatWereBrokenOffAreNoFailures(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	run := w.schedule(w.app("shop"), w.build("shop", image("shop:1")))
+	e := w.take(run, 1)
+	if _, err := w.pool.Exec(t.Context(), `UPDATE steps SET attempt = 10, state = 'running' WHERE run = $1 AND name = $2`, run.ID, e.tree.ordered()[0].Name); err != nil {
+		t.Fatal(err)
+	}
+	fails := 2
+	w.target.on(func(context.Context, Delivery) error {
+		if fails--; fails >= 0 {
+			return fault.New(fault.TargetRejected, "not now")
+		}
+		return nil
+	})
+	w.work()
+	if run = w.ended(run); run.State != Succeeded {
+		t.Errorf("the run is %+v", run)
+	}
+}
+
 func TestRetryableFailureIsTriedToTheEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
