@@ -383,7 +383,7 @@ type wish struct {
 }
 
 // act does all acts in their order, each not before its time, and returns how long the last one was late. What a person could
-// not do is tried again after each later act.
+// not do is tried again after each later act, unless another one could not do the same just then.
 func (w *world) act(list []act, authors []*author) (late time.Duration) {
 	var wishes []wish
 	for i, a := range list {
@@ -398,8 +398,13 @@ func (w *world) act(list []act, authors []*author) (late time.Duration) {
 			told, done := authors[a.repository].do(a.kind, i+1, r)
 			w.did(a.kind, a.repository, told, done)
 		}
+		vain := map[string]bool{}
 		wishes = slices.DeleteFunc(wishes, func(x wish) bool {
+			if vain[x.kind] {
+				return false
+			}
 			told, done := x.person(x.kind, x.r)
+			vain[x.kind] = !done
 			return w.did(x.kind, x.n, told, done)
 		})
 	}
