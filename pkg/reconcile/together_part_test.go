@@ -46,10 +46,7 @@ func TestOneThatCannotBeTakenBackKeepsNoneOfTheOthersFromIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1"), "c.score.yaml": suite("gamma", "c:1")})
-	w.path(`
-  - {id: release, uses: release}
-  - {id: ask, needs: [release], when: application == "alpha", approval: {}}
-`)
+	w.askingAfterwards()
 	commit := w.send(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2"), "c.score.yaml": suite("gamma", "c:2")})
 	w.until("alpha to ask", func() bool {
 		return strings.HasPrefix(w.newest("alpha").Waits, "ask") && w.deployed("beta") == "b:2" && w.deployed("gamma") == "c:2"
@@ -92,10 +89,7 @@ func TestOneThatHasNoWayBackIsToldAsThat(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1")})
-	w.path(`
-  - {id: release, uses: release}
-  - {id: ask, needs: [release], when: application == "alpha", approval: {}}
-`)
+	w.askingAfterwards()
 	commit := w.send(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("delta", "b:2")})
 	w.until("alpha to ask", func() bool {
 		return strings.HasPrefix(w.newest("alpha").Waits, "ask") && w.deployed("delta") == "b:2"
@@ -177,10 +171,7 @@ func TestAFixThatComesBeforeTheOthersAreTakenBackIsDeployedWithThem(t *testing.T
 			t.Parallel()
 			w := newWorld(t)
 			w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1")})
-			w.path(`
-  - {id: release, uses: release}
-  - {id: ask, needs: [release], when: application == "alpha", approval: {}}
-`)
+			w.askingAfterwards()
 			asked := func(commit string) {
 				t.Helper()
 				w.until("alpha to ask, and beta to be deployed", func() bool {
@@ -217,10 +208,7 @@ func TestOneThatIsRolledBackAfterItIsThereTakesTheOthersBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1")})
-	w.path(`
-  - {id: release, uses: release}
-  - {id: ask, needs: [release], when: application == "alpha", approval: {}}
-`)
+	w.askingAfterwards()
 	w.send(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2")})
 	w.until("alpha to ask", func() bool {
 		return strings.HasPrefix(w.newest("alpha").Waits, "ask") && w.newest("beta").State == apply.Succeeded

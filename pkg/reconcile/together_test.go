@@ -190,7 +190,15 @@ func (w *world) asking() {
 `)
 }
 
-// runs returns the newest run of an application.
+// askingAfterwards has the deployments of alpha ask when they are there, and no others.
+func (w *world) askingAfterwards() {
+	w.path(`
+  - {id: release, uses: release}
+  - {id: ask, needs: [release], when: application == "alpha", approval: {}}
+`)
+}
+
+// newest returns the newest run of an application.
 func (w *world) newest(name string) apply.Run {
 	w.Helper()
 	list, err := w.Runs.Runs(w.Context(), w.Pool, apply.RunFilter{Name: name}, 1)
