@@ -46,6 +46,8 @@ ORDER BY n.generation LIMIT 1), false)`
 	isWell = `NOT EXISTS (SELECT FROM runs m WHERE m.together = r.together AND m.together > 0 AND ` + isLost + `)`
 	// isNewest is true of a run m after which nothing came.
 	isNewest = `NOT EXISTS (SELECT FROM runs n WHERE n.application = m.application AND n.generation > m.generation)`
+	// isUnderWay is true of a run r if one that it is deployed together with has not come to its end.
+	isUnderWay = `EXISTS (SELECT FROM runs m WHERE m.together = r.together AND m.together > 0 AND m.state IN ('queued', 'running') AND ` + isNewest + `)`
 
 	// The newest run of each application. met says that it got as far as to wait for the others.
 	sqlMembers = `SELECT DISTINCT ON (application) ` + runColumns + `, ` + isLeft + ` AS out, ` + isLost + ` AS lost,
@@ -54,12 +56,11 @@ FROM runs m WHERE together = $1 AND together > 0 ORDER BY application, generatio
 	// What is under way, if all that came into it still may be deployed, or something new.
 	sqlTogether = `SELECT coalesce((SELECT together FROM (SELECT max(together) AS together FROM runs
   WHERE repository = $1 AND environment = $2 AND atomic = $3 AND together > 0) r
-WHERE ` + isWell + ` AND EXISTS (SELECT FROM runs m WHERE m.together = r.together AND m.together > 0 AND m.state IN ('queued', 'running') AND ` + isNewest + `)),
+WHERE ` + isWell + ` AND ` + isUnderWay + `),
 nextval('together'))`
 	// Of a run that a person takes back: it counts only while another one has not come to its end.
 	sqlWithdraw = `UPDATE runs r SET withdrawn = true WHERE application = $1 AND generation = $2 AND together > 0 AND state = 'succeeded'
-AND EXISTS (SELECT FROM runs m WHERE m.together = r.together AND m.together > 0 AND m.state IN ('queued', 'running') AND ` + isNewest + `)
-RETURNING ` + runColumns
+AND ` + isUnderWay + ` RETURNING ` + runColumns
 	// Who is deployed with a run's application still: nothing came after it, but the way back.
 	sqlStillTogether = `SELECT ` + runColumns + ` FROM runs m WHERE together = $1 AND together > 0 AND application <> $2
 AND NOT EXISTS (SELECT FROM runs n WHERE n.application = m.application AND n.generation > m.generation AND n.kind <> 'rollback') ORDER BY id`

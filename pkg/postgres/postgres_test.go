@@ -73,20 +73,20 @@ func TestOpenTellsWhatIsWrong(t *testing.T) {
 }
 
 // emptyDatabase makes a database without a schema on the tests' server.
-func emptyDatabase(t *testing.T) string {
+func emptyDatabase(t *testing.T) (url string, pool *pgxpool.Pool) {
 	t.Helper()
-	pool := testenv.Pool(t)
+	pool = testenv.Pool(t)
 	for _, sql := range []string{"DROP SCHEMA public CASCADE", "CREATE SCHEMA public"} {
 		if _, err := pool.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return pool.Config().ConnString()
+	return pool.Config().ConnString(), pool
 }
 
 func TestMigrateIsSafeForSeveralAtOnce(t *testing.T) {
 	t.Parallel()
-	url := emptyDatabase(t)
+	url, _ := emptyDatabase(t)
 	type versions struct{ from, to int64 }
 	got := make([]versions, 4)
 	var all sync.WaitGroup
@@ -133,17 +133,12 @@ func TestMigrateRefusesADatabaseOfANewerBinary(t *testing.T) {
 
 func TestMigrateLeavesTheVersionBeforeAFailedStep(t *testing.T) {
 	t.Parallel()
-	url := emptyDatabase(t)
-	pool, err := pgxpool.New(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	url, pool := emptyDatabase(t)
 	// Something of the same name is in the way of the first migration, after it has made other things.
 	if _, err := pool.Exec(t.Context(), "CREATE TABLE job_history ()"); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = postgres.Migrate(t.Context(), url)
+	_, _, err := postgres.Migrate(t.Context(), url)
 	wantCode(t, err, fault.DatabaseMigration)
 	var there bool
 	if err := pool.QueryRow(t.Context(), "SELECT to_regclass('jobs') IS NOT NULL").Scan(&there); err != nil {

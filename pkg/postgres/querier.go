@@ -31,16 +31,15 @@ const deadlocks = 5
 // another one wait for each other, f is run anew. Jobs are tried again anyway.
 func Begin(ctx context.Context, pool *pgxpool.Pool, f func(pgx.Tx) error) (err error) {
 	for range deadlocks {
-		if err = pgx.BeginFunc(ctx, pool, f); !Deadlocked(err) {
+		if err = pgx.BeginFunc(ctx, pool, f); !deadlocked(err) {
 			break
 		}
 	}
 	return err
 }
 
-// Deadlocked says that Postgres rolled a transaction back because it and another one waited for each other: it may be done
-// again.
-func Deadlocked(err error) bool {
+// deadlocked says that Postgres rolled a transaction back because it and another one waited for each other.
+func deadlocked(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && e.Code == "40P01"
 }

@@ -85,12 +85,7 @@ var taken = map[string][]string{
 // Every version's data survives every later migration, in every table and column.
 func TestEachMigrationKeepsTheDataOfTheVersionsBefore(t *testing.T) {
 	t.Parallel()
-	url := emptyDatabase(t)
-	pool, err := pgxpool.New(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	url, pool := emptyDatabase(t)
 	all, err := fs.Sub(postgres.MigrationFiles, "migrations")
 	if err != nil {
 		t.Fatal(err)
@@ -126,12 +121,7 @@ func TestEachMigrationKeepsTheDataOfTheVersionsBefore(t *testing.T) {
 // What an older version has written says to the newer one what it is to say.
 func TestMigrationsDeriveWhatTheyAddFromWhatIsThere(t *testing.T) {
 	t.Parallel()
-	url := emptyDatabase(t)
-	pool, err := pgxpool.New(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	url, pool := emptyDatabase(t)
 	migrate := func(most string) {
 		t.Helper()
 		files := fstest.MapFS{}
@@ -160,7 +150,7 @@ func TestMigrationsDeriveWhatTheyAddFromWhatIsThere(t *testing.T) {
 	}
 	migrate("")
 	var told string
-	err = pool.QueryRow(t.Context(), `SELECT concat_ws(' ', (SELECT runs::text FROM evaluations WHERE commit = 'c'), (SELECT runs::text FROM evaluations WHERE commit = 'w'),
+	err := pool.QueryRow(t.Context(), `SELECT concat_ws(' ', (SELECT runs::text FROM evaluations WHERE commit = 'c'), (SELECT runs::text FROM evaluations WHERE commit = 'w'),
   (SELECT string_agg(waits::text, ',' ORDER BY commit) FROM evaluations), (SELECT string_agg(DISTINCT together || ' ' || atomic || (paths IS NULL), ',') FROM runs),
   (SELECT count(*) FROM jobs WHERE owner = '' AND NOT hastened AND lease_us IS NULL), (SELECT string_agg(application::text, ',' ORDER BY application) FROM inventories WHERE unit = 'application'))`).Scan(&told)
 	if diff := cmp.Diff("{2} {} false,true 0 true 2 2", told); diff != "" || err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -57,25 +56,17 @@ func (c *checker) checkNumbers(ctx context.Context) error {
 // that nothing has changed since, are all at that commit in the end, or none of them is.
 func (c *checker) checkApart(ctx context.Context) error {
 	for repository, clone := range c.Clones {
-		list, err := git(ctx, clone, "ls-tree", "-r", "--name-only", "origin/main")
-		if err != nil {
-			return err
-		}
 		// Applications by their suite and the commit's serial.
 		sets := map[[2]string][]string{}
-		for file := range strings.Lines(list) {
-			name, isScore := strings.CutSuffix(strings.TrimSpace(file), "/score.yaml")
-			if !isScore {
-				continue
-			}
-			f, err := c.score(ctx, repository, "origin/main", name)
-			if err != nil {
-				return err
-			}
+		err := c.eachFile(ctx, repository, clone, func(name string, f scoreFile) error {
 			if f.suite != "" && !f.broken {
 				set := [2]string{f.suite, f.serial}
 				sets[set] = append(sets[set], name)
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 		for set, names := range sets {
 			for _, environment := range c.Environments[repository] {

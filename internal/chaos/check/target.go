@@ -122,19 +122,7 @@ func (c *checker) checkSeen(ctx context.Context, environment, name string, seen 
 func (c *checker) checkEnd(ctx context.Context) error {
 	expected := map[[2]string]bool{}
 	for repository, clone := range c.Clones {
-		list, err := git(ctx, clone, "ls-tree", "-r", "--name-only", "origin/main")
-		if err != nil {
-			return err
-		}
-		for file := range strings.Lines(list) {
-			name, isScore := strings.CutSuffix(strings.TrimSpace(file), "/score.yaml")
-			if !isScore {
-				continue
-			}
-			f, err := c.score(ctx, repository, "origin/main", name)
-			if err != nil {
-				return err
-			}
+		err := c.eachFile(ctx, repository, clone, func(name string, f scoreFile) error {
 			for _, environment := range c.Environments[repository] {
 				look := c.checkApplication
 				if environment == c.Guided {
@@ -145,9 +133,35 @@ func (c *checker) checkEnd(ctx context.Context) error {
 				}
 				expected[[2]string{environment, name}] = true
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return c.checkStrangers(ctx, expected)
+}
+
+// eachFile calls f for each application that the newest commit of a repository has a Score file of.
+func (c *checker) eachFile(ctx context.Context, repository, clone string, f func(name string, file scoreFile) error) error {
+	list, err := git(ctx, clone, "ls-tree", "-r", "--name-only", "origin/main")
+	if err != nil {
+		return err
+	}
+	for path := range strings.Lines(list) {
+		name, isScore := strings.CutSuffix(strings.TrimSpace(path), "/score.yaml")
+		if !isScore {
+			continue
+		}
+		file, err := c.score(ctx, repository, "origin/main", name)
+		if err != nil {
+			return err
+		}
+		if err := f(name, file); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkStrangers looks for what is in a target and should not be.

@@ -86,11 +86,7 @@ func (c *Client) Self(ctx context.Context) (string, error) {
 
 // Pulls implements [forge.Forge].
 func (c *Client) Pulls(ctx context.Context, repository string) ([]forge.Pull, error) {
-	owner, name, err := split(repository)
-	if err != nil {
-		return nil, err
-	}
-	api, err := c.api(ctx)
+	api, owner, name, err := c.at(ctx, repository)
 	if err != nil {
 		return nil, err
 	}
@@ -121,11 +117,7 @@ func (c *Client) Pulls(ctx context.Context, repository string) ([]forge.Pull, er
 
 // Pull implements [forge.Forge].
 func (c *Client) Pull(ctx context.Context, repository string, number int64) (forge.Pull, error) {
-	owner, name, err := split(repository)
-	if err != nil {
-		return forge.Pull{}, err
-	}
-	api, err := c.api(ctx)
+	api, owner, name, err := c.at(ctx, repository)
 	if err != nil {
 		return forge.Pull{}, err
 	}
@@ -163,11 +155,7 @@ func pull(p *gitea.PullRequest) forge.Pull {
 
 // SetStatus implements [forge.Forge].
 func (c *Client) SetStatus(ctx context.Context, repository, commit string, s forge.Status) error {
-	owner, name, err := split(repository)
-	if err != nil {
-		return err
-	}
-	api, err := c.api(ctx)
+	api, owner, name, err := c.at(ctx, repository)
 	if err != nil {
 		return err
 	}
@@ -196,11 +184,7 @@ func (c *Client) lacks(ctx context.Context, owner, name, commit string) bool {
 
 // Comments implements [forge.Forge]. Gitea gives all of them at once.
 func (c *Client) Comments(ctx context.Context, repository string, number int64) ([]forge.Comment, error) {
-	owner, name, err := split(repository)
-	if err != nil {
-		return nil, err
-	}
-	api, err := c.api(ctx)
+	api, owner, name, err := c.at(ctx, repository)
 	if err != nil {
 		return nil, err
 	}
@@ -221,11 +205,7 @@ func (c *Client) Comments(ctx context.Context, repository string, number int64) 
 
 // CreateComment implements [forge.Forge].
 func (c *Client) CreateComment(ctx context.Context, repository string, number int64, body string) (int64, error) {
-	owner, name, err := split(repository)
-	if err != nil {
-		return 0, err
-	}
-	api, err := c.api(ctx)
+	api, owner, name, err := c.at(ctx, repository)
 	if err != nil {
 		return 0, err
 	}
@@ -238,11 +218,7 @@ func (c *Client) CreateComment(ctx context.Context, repository string, number in
 
 // EditComment implements [forge.Forge].
 func (c *Client) EditComment(ctx context.Context, repository string, number, id int64, body string) error {
-	owner, name, err := split(repository)
-	if err != nil {
-		return err
-	}
-	api, err := c.api(ctx)
+	api, owner, name, err := c.at(ctx, repository)
 	if err != nil {
 		return err
 	}
@@ -255,11 +231,7 @@ func (c *Client) EditComment(ctx context.Context, repository string, number, id 
 
 // DeleteComment implements [forge.Forge].
 func (c *Client) DeleteComment(ctx context.Context, repository string, number, id int64) error {
-	owner, name, err := split(repository)
-	if err != nil {
-		return err
-	}
-	api, err := c.api(ctx)
+	api, owner, name, err := c.at(ctx, repository)
 	if err != nil {
 		return err
 	}
@@ -275,12 +247,14 @@ func (c *Client) DeleteComment(ctx context.Context, repository string, number, i
 	return nil
 }
 
-func split(repository string) (owner, name string, err error) {
+// at returns what calls the API for a repository, and what the API calls that.
+func (c *Client) at(ctx context.Context, repository string) (api *gitea.Client, owner, name string, err error) {
 	owner, name, ok := strings.Cut(repository, "/")
 	if !ok || owner == "" || name == "" {
-		return "", "", fault.New(fault.ForgeRejected, "%q is not OWNER/NAME", repository)
+		return nil, "", "", fault.New(fault.ForgeRejected, "%q is not OWNER/NAME", repository)
 	}
-	return owner, name, nil
+	api, err = c.api(ctx)
+	return api, owner, name, err
 }
 
 // failedOnPull is failed for a call about a pull request: Gitea answers with 500 when there is none, which is no reason
