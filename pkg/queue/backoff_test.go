@@ -43,7 +43,7 @@ func TestBackoffDoublesUpToItsCapGiveOrTakeAHalf(t *testing.T) {
 
 func TestClaimsAsManyAsAreFreeInFewSizes(t *testing.T) {
 	t.Parallel()
-	for free, want := range map[int]int{1: 1, 3: 1, 4: 4, 15: 4, 16: 16, 100: 64, 1000: 200} {
+	for free, want := range map[int]int{1: 1, 3: 2, 4: 4, 15: 8, 16: 16, 100: 64, 1000: 200} {
 		if _, size := claimStatement(sqlClaim, free); size != want {
 			t.Errorf("%d free places: asks for %d, want %d", free, size, want)
 		}

@@ -76,16 +76,19 @@ func (w *worker) claim(ctx, base context.Context) (more bool, err error) {
 	if err != nil {
 		return false, errors.Join(fmt.Errorf("claim jobs: %w", err), w.adoptOrphans(base))
 	}
-	passed := false
+	more = len(jobs) == size
 	for _, c := range jobs {
 		w.start(base, c, validUntil)
-		passed = c.Passed > 0
+		more = more || c.Passed > 0
 	}
+	w.mu.Lock()
+	w.more = more
+	w.mu.Unlock()
 	if ctx.Err() != nil {
 		// Claimed while the shutdown began. They get what all others get: the grace, and a release after it.
 		return false, nil
 	}
-	return passed || len(jobs) == size, nil
+	return more, nil
 }
 
 // ask takes at most size jobs, which is at most free.
@@ -149,8 +152,9 @@ func (w *worker) adoptOrphans(ctx context.Context) error {
 const claimPlace = "/*limit*/"
 
 // claimSizes are the numbers of jobs that one claim may ask for: few, because each is a prepared statement of its own.
-// The largest leaves something for others.
-var claimSizes = [...]int{200, 64, 16, 4, 1}
+// The largest leaves something for others. Each is at most twice the next: a claim of a quarter of what is free costs a third
+// of the throughput of several processes (measured).
+var claimSizes = [...]int{200, 128, 64, 32, 16, 8, 4, 2, 1}
 
 // claimStatement returns the statement of the template that claims as many jobs as possible but not more than free, which is at least 1,
 // and how many these are.

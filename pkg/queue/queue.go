@@ -41,7 +41,7 @@ const (
 
 // Config says how a queue works in this process. The zero value works; durations of 0 mean the default.
 type Config struct {
-	// Workers is how many jobs run at once here.
+	// Workers is how many handlers run at once here. As many jobs again may be on their way to their end.
 	Workers int
 	// PerRepository is how many jobs of one [Insert.Owner] run at once in the whole installation, PerOwner how many of all
 	// whose Owner is the same up to the first slash. 0 means no limit. The bounds are hard among processes that have the

@@ -196,3 +196,50 @@ func TestADelayedJobStartsAtItsTime(t *testing.T) {
 		t.Errorf("started %s too early", early)
 	}
 }
+
+// TestAPlaceIsFreeWhileTheEndOfItsJobIsWritten holds the locks of keys, so that no end of their jobs can be written: the place
+// serves one more job meanwhile, and not any number.
+func TestAPlaceIsFreeWhileTheEndOfItsJobIsWritten(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	cfg := quick()
+	cfg.Workers, cfg.Lease = 1, time.Minute
+	q := queue.New(pool, cfg)
+	started, proceed := make(chan string, 3), make(chan struct{})
+	q.Handle("k", work(func(_ context.Context, job *queue.Job) error {
+		started <- job.Key
+		<-proceed
+		return nil
+	}))
+	var jobs []int64
+	for _, key := range []string{"a", "b", "c"} {
+		jobs = append(jobs, enqueue(t, pool, q, queue.Insert{Kind: "k", Key: key})[0].ID)
+	}
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := tx.Exec(t.Context(), "SELECT pg_advisory_xact_lock(hashtextextended(key, 7)) FROM unnest(ARRAY['a', 'b', 'c']) AS key"); err != nil {
+		t.Fatal(err)
+	}
+	run(t, q)
+	for _, want := range []string{"a", "b"} {
+		if key := receive(t, "a start", started); key != want {
+			t.Fatalf("%s starts, want %s", key, want)
+		}
+		proceed <- struct{}{}
+	}
+	select {
+	case key := <-started:
+		t.Errorf("%s starts while the ends of two jobs wait for one place", key)
+	case <-time.After(3 * cfg.Poll):
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	close(proceed)
+	for _, id := range jobs {
+		wantState(t, q, id, queue.Done)
+	}
+}

@@ -62,6 +62,7 @@ type worker struct {
 
 	mu   sync.Mutex
 	held map[int64]*held
+	more bool // The last claim left some.
 
 	// The reaper's alone: what it saw of running jobs, the database's time and when it asked for that.
 	seen              map[int64]sighting
@@ -137,10 +138,18 @@ func (w *worker) holding() []*held {
 	return slices.Collect(maps.Values(w.held))
 }
 
+// free is how many handlers may start. Jobs whose end cannot be written do not pile up without bound: they and the running
+// ones are at most twice the places.
 func (w *worker) free() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.q.cfg.Workers - len(w.held)
+	running := 0
+	for _, h := range w.held {
+		if !h.settling {
+			running++
+		}
+	}
+	return min(w.q.cfg.Workers-running, 2*w.q.cfg.Workers-len(w.held))
 }
 
 // listen wakes the other loops on notifications. They poll as well: a lost notification costs time, not jobs.
@@ -193,7 +202,8 @@ func (w *worker) start(base context.Context, c claimed, validUntil time.Time) {
 	})
 }
 
-// release gives the places of jobs free whose ends are written, all at once, so that the next claim can fill them all.
+// release forgets jobs whose ends are written, all at once, so that the next claim can fill their places and take what
+// their keys have next.
 func (w *worker) release(jobs ...*held) {
 	w.mu.Lock()
 	before := len(w.held)

@@ -33,9 +33,7 @@ func (w *worker) do(ctx context.Context, h *held) {
 	took := time.Since(began)
 	v := w.q.judge(handler, job, err, why)
 
-	w.mu.Lock()
-	h.settling = true
-	w.mu.Unlock()
+	w.returned(h)
 	outcome := w.conclude(ctx, h, v)
 	w.q.metrics.attempt(job.Kind, outcome, took)
 	event := w.log.Debug()
@@ -47,6 +45,18 @@ func (w *worker) do(ctx context.Context, h *held) {
 	}
 	event.Str("kind", job.Kind).Str("key", job.Key).Int64("job", job.ID).Int("attempt", job.Attempt).
 		Str("outcome", outcome).Dur("took", took).Msg("attempt ended")
+}
+
+// returned gives the place of a job free whose handler has returned: its end is written while the next one runs. An idle
+// queue has nothing to put there.
+func (w *worker) returned(h *held) {
+	w.mu.Lock()
+	h.settling = true
+	more := w.more
+	w.mu.Unlock()
+	if more {
+		w.q.wakeNow()
+	}
 }
 
 // attempt calls the handler within its time limit. why is the cause of its context's end, nil if that was not the reason
