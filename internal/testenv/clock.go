@@ -20,14 +20,26 @@ func NewClock(t testing.TB) *Clock {
 	t.Helper()
 	path := filepath.Join(serverDirectory(t), "offset")
 	c := &Clock{path: path, Env: []string{
-		"LD_PRELOAD=" + Tool(t, "usr/lib/*/faketime/libfaketime.so.1"), "FAKETIME_TIMESTAMP_FILE=" + path, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1",
+		"LD_PRELOAD=" + Tool(t, "usr/lib/*/faketime/libfaketime.so.1"), "FAKETIME_TIMESTAMP_FILE=" + path,
+		fmt.Sprintf("FAKETIME_CACHE_DURATION=%.0f", clockPeriod.Seconds()), "FAKETIME_DONT_FAKE_MONOTONIC=1",
 	}}
-	must(t, c.Set(0))
+	must(t, c.write(0))
 	return c
 }
 
-// Set has the clock go wrong by an offset, at once.
+// clockPeriod is how often a process looks at its clock's offset. Each look opens a file, which nobody may do in the handler of
+// a signal that comes while a file is opened; PostgreSQL asks for the time in its handlers. With a look each time it is asked a
+// backend hung within minutes.
+const clockPeriod = time.Second
+
+// Set has the clock go wrong by an offset, and returns when all processes have seen it.
 func (c *Clock) Set(offset time.Duration) error {
+	err := c.write(offset)
+	<-time.After(2 * clockPeriod)
+	return err
+}
+
+func (c *Clock) write(offset time.Duration) error {
 	making := c.path + ".making"
 	if err := os.WriteFile(making, fmt.Appendf(nil, "%+d", int(offset.Seconds())), 0o644); err != nil {
 		return err
