@@ -38,7 +38,7 @@ type config struct {
 	Secrets map[string]secretConfig `yaml:"secrets"`
 	// Repositories that are watched. More can be added through the API.
 	Repositories []repositoryConfig `yaml:"repositories"`
-	// Queue sets how many jobs run at once.
+	// Queue sets how many handlers of jobs run at once.
 	Queue queueConfig `yaml:"queue"`
 	// Log sets what is written to standard error.
 	Log logConfig `yaml:"log"`
@@ -137,7 +137,8 @@ type repositoryConfig struct {
 
 // queueConfig sets how the queue works in this process.
 type queueConfig struct {
-	// Workers is how many jobs run at once, 1 to 256. Default: 16.
+	// Workers is how many handlers of jobs run at once in this process, 1 to 256. As many jobs again may be on their way to
+	// their end. Default: 16.
 	Workers int `yaml:"workers"`
 	// PerRepository is how many jobs of one repository run at once in the whole installation, 0 to 1000. Default: 0, no limit.
 	PerRepository int `yaml:"perRepository"`

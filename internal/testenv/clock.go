@@ -27,15 +27,19 @@ func NewClock(t testing.TB) *Clock {
 	return c
 }
 
-// clockPeriod is how often a process looks at its clock's offset. Each look opens a file, which nobody may do in the handler of
-// a signal that comes while a file is opened; PostgreSQL asks for the time in its handlers. With a look each time it is asked a
-// backend hung within minutes.
-const clockPeriod = time.Second
+const (
+	// clockPeriod is for how long a process takes its clock's offset as known, counted in whole seconds. Each look opens a file,
+	// which nobody may do in the handler of a signal that comes while a file is opened; PostgreSQL asks for the time in its
+	// handlers. With a look each time it is asked a backend hung within minutes; so it hardly ever does.
+	clockPeriod = time.Second
+	// clockSeen is when all processes have looked: they do when more than the period has passed in whole seconds.
+	clockSeen = 2*clockPeriod + 200*time.Millisecond
+)
 
-// Set has the clock go wrong by an offset, and returns when all processes have seen it.
+// Set has the clock go wrong by an offset, and returns when all processes have seen it. Until then they disagree.
 func (c *Clock) Set(offset time.Duration) error {
 	err := c.write(offset)
-	<-time.After(2 * clockPeriod)
+	<-time.After(clockSeen)
 	return err
 }
 

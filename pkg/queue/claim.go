@@ -71,12 +71,12 @@ func (w *worker) claim(ctx, base context.Context) (more bool, err error) {
 	}
 	asking, cancel := context.WithTimeout(base, claimTimeout)
 	defer cancel()
-	validUntil := w.validFrom(time.Now())
-	jobs, size, err := w.q.ask(asking, free, kinds)
+	jobs, size, asked, err := w.q.ask(asking, free, kinds)
 	if err != nil {
 		return false, errors.Join(fmt.Errorf("claim jobs: %w", err), w.adoptOrphans(base))
 	}
 	more = len(jobs) == size
+	validUntil := w.validFrom(asked)
 	for _, c := range jobs {
 		w.start(base, c, validUntil)
 		more = more || c.Passed > 0
@@ -91,8 +91,8 @@ func (w *worker) claim(ctx, base context.Context) (more bool, err error) {
 	return more, nil
 }
 
-// ask takes at most size jobs, which is at most free.
-func (q *Queue) ask(ctx context.Context, free int, kinds []string) (jobs []claimed, size int, err error) {
+// ask takes at most size jobs, which is at most free. asked is when it had a connection: the leases are no older.
+func (q *Queue) ask(ctx context.Context, free int, kinds []string) (jobs []claimed, size int, asked time.Time, err error) {
 	template, before, arguments := sqlClaim, sqlClaimInOrder, []any{q.cfg.Name, q.cfg.Lease.Microseconds(), kinds}
 	if q.cfg.PerRepository > 0 || q.cfg.PerOwner > 0 {
 		template, before, arguments = sqlClaimLimited, sqlClaimLock, append(arguments, q.cfg.PerRepository, q.cfg.PerOwner)
@@ -103,17 +103,23 @@ func (q *Queue) ask(ctx context.Context, free int, kinds []string) (jobs []claim
 	var batch pgx.Batch
 	batch.Queue(before)
 	batch.Queue(sql, arguments...)
-	results := q.pool.SendBatch(ctx, &batch)
+	conn, err := q.pool.Acquire(ctx)
+	if err != nil {
+		return nil, 0, time.Time{}, err
+	}
+	defer conn.Release()
+	asked = time.Now()
+	results := conn.SendBatch(ctx, &batch)
 	defer func() { err = errors.Join(err, results.Close()) }()
 	if _, err := results.Exec(); err != nil {
-		return nil, 0, err
+		return nil, 0, asked, err
 	}
 	rows, err := results.Query()
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, asked, err
 	}
 	jobs, err = pgx.CollectRows(rows, pgx.RowToStructByName[claimed])
-	return jobs, size, err
+	return jobs, size, asked, err
 }
 
 // validFrom returns until when a lease asked for at that time is surely ours: a part is kept back for what lies between
@@ -128,11 +134,11 @@ func (w *worker) margin() time.Duration { return w.q.cfg.Lease / 5 }
 func (w *worker) adoptOrphans(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
-	ids := []int64{}
+	tokens := []int64{}
 	for _, h := range w.holding() {
-		ids = append(ids, h.job.ID)
+		tokens = append(tokens, h.job.Token)
 	}
-	rows, err := w.q.pool.Query(ctx, sqlOrphans, w.q.cfg.Name, ids)
+	rows, err := w.q.pool.Query(ctx, sqlOrphans, w.q.cfg.Name, tokens)
 	if err != nil {
 		return fmt.Errorf("look for orphans: %w", err)
 	}

@@ -38,7 +38,7 @@ func (w *worker) beat(ctx context.Context) {
 
 // beaten is what sqlBeat says about one lease.
 type beaten struct {
-	ID                            int64
+	Token                         int64
 	Held, Extended, Cancel, Newer bool
 }
 
@@ -49,7 +49,7 @@ func (w *worker) renew(ctx context.Context) error {
 		if h.isLost() {
 			continue // Given up: others wait for its lease to end.
 		}
-		jobs[h.job.ID] = h
+		jobs[h.job.Token] = h
 		ids, tokens = append(ids, h.job.ID), append(tokens, h.job.Token)
 	}
 	if len(ids) == 0 {
@@ -68,7 +68,7 @@ func (w *worker) renew(ctx context.Context) error {
 		return fmt.Errorf("renew %d leases: %w", len(ids), err)
 	}
 	for _, b := range answers {
-		w.renewed(jobs[b.ID], b, validUntil)
+		w.renewed(jobs[b.Token], b, validUntil)
 	}
 	return nil
 }
@@ -113,7 +113,7 @@ func (w *worker) watch(ctx context.Context) {
 		stuck := 0
 		for _, h := range w.held {
 			switch {
-			case h.isLost():
+			case h.isLost() && !h.settling:
 				stuck++
 			case now.After(h.validUntil):
 				late = append(late, h)

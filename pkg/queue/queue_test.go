@@ -215,14 +215,7 @@ func TestAPlaceIsFreeWhileTheEndOfItsJobIsWritten(t *testing.T) {
 	for _, key := range []string{"a", "b", "c"} {
 		jobs = append(jobs, enqueue(t, pool, q, queue.Insert{Kind: "k", Key: key})[0].ID)
 	}
-	tx, err := pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
-	if _, err := tx.Exec(t.Context(), "SELECT pg_advisory_xact_lock(hashtextextended(key, 7)) FROM unnest(ARRAY['a', 'b', 'c']) AS key"); err != nil {
-		t.Fatal(err)
-	}
+	unlock := lockKeys(t, pool, "a", "b", "c")
 	run(t, q)
 	for _, want := range []string{"a", "b"} {
 		if key := receive(t, "a start", started); key != want {
@@ -235,11 +228,93 @@ func TestAPlaceIsFreeWhileTheEndOfItsJobIsWritten(t *testing.T) {
 		t.Errorf("%s starts while the ends of two jobs wait for one place", key)
 	case <-time.After(3 * cfg.Poll):
 	}
-	if err := tx.Commit(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	unlock()
 	close(proceed)
 	for _, id := range jobs {
 		wantState(t, q, id, queue.Done)
+	}
+}
+
+// lockKeys keeps the ends of the keys' jobs from being written until the returned function is called.
+func lockKeys(t *testing.T, pool *pgxpool.Pool, keys ...string) (unlock func()) {
+	t.Helper()
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock = func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }
+	t.Cleanup(unlock)
+	if _, err := tx.Exec(t.Context(), "SELECT pg_advisory_xact_lock(hashtextextended(key, 7)) FROM unnest($1::text[]) AS key", keys); err != nil {
+		t.Fatal(err)
+	}
+	return unlock
+}
+
+// TestWhatHasNoPlaceHereIsOthers has a process end the first job of a key while its only place is taken already: the second
+// one of the key starts in another process, which would look by itself in an hour.
+func TestWhatHasNoPlaceHereIsOthers(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	cfg := quick()
+	cfg.Workers, cfg.Lease, cfg.Poll = 1, time.Minute, time.Hour
+	started, first, last := make(chan string, 3), make(chan struct{}), make(chan struct{})
+	queues := replicas(t, pool.Config().ConnString(), cfg, map[string]queue.Handler{"k": work(func(_ context.Context, job *queue.Job) error {
+		started <- job.Dedupe
+		switch job.Dedupe {
+		case "x1":
+			<-first
+		case "y":
+			<-last
+		}
+		return nil
+	})})
+	add := func(key, name string) {
+		enqueue(t, pool, queues[0], queue.Insert{Kind: "k", Key: key, Dedupe: name})
+	}
+	starts := func(want string) {
+		t.Helper()
+		if name := receive(t, "a start", started); name != want {
+			t.Fatalf("%s starts, want %s", name, want)
+		}
+	}
+	add("x", "x1")
+	add("x", "x2")
+	run(t, queues[0])
+	t.Cleanup(sync.OnceFunc(func() { close(last) })) // Before the queues are stopped.
+	starts("x1")
+	unlock := lockKeys(t, pool, "x")
+	close(first)
+	add("y", "y")
+	starts("y")
+	run(t, queues[1])
+	<-time.After(time.Second) // It has looked, and found nothing.
+	unlock()
+	starts("x2")
+}
+
+// TestADeafHandlerTakesAPlaceUntilItReturns has handlers go on although their job was taken from them: no more of them run than
+// there are places, although each attempt is of the same job.
+func TestADeafHandlerTakesAPlaceUntilItReturns(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	cfg := quick()
+	cfg.Workers, cfg.Lease, cfg.Heartbeat = 2, time.Second, 100*time.Millisecond
+	q := queue.New(pool, cfg)
+	started, proceed := make(chan int, 10), make(chan struct{})
+	q.Handle("deaf", queue.Handler{Timeout: 100 * time.Millisecond, BackoffBase: time.Millisecond, Work: func(_ context.Context, job *queue.Job) error {
+		started <- job.Attempt
+		<-proceed
+		return nil
+	}})
+	enqueue(t, pool, q, queue.Insert{Kind: "deaf", Key: "a"})
+	run(t, q)
+	t.Cleanup(func() { close(proceed) }) // Before the queue is stopped.
+	for range 2 {
+		receive(t, "an attempt", started)
+	}
+	select {
+	case attempt := <-started:
+		t.Errorf("attempt %d runs beside two others", attempt)
+	case <-time.After(queue.CancelGrace + 3*cfg.Lease):
 	}
 }

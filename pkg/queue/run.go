@@ -58,11 +58,12 @@ type worker struct {
 	beatPool *pgxpool.Pool
 	beatNow  chan struct{}
 	done     chan completion
+	tell     chan struct{}
 	jobs     sync.WaitGroup
 
 	mu   sync.Mutex
-	held map[int64]*held
-	more bool // The last claim left some.
+	held map[int64]*held // By token: another attempt of a job may come while the handler of one that was lost goes on.
+	more bool            // The last claim left some.
 
 	// The reaper's alone: what it saw of running jobs, the database's time and when it asked for that.
 	seen              map[int64]sighting
@@ -73,7 +74,7 @@ type worker struct {
 // [ErrShutdown], waits Config.Stop for them, and returns nil, or an error that names jobs that did not stop.
 func (q *Queue) Run(ctx context.Context) error {
 	w := &worker{
-		q: q, log: q.cfg.Log, beatNow: make(chan struct{}, 1), done: make(chan completion), held: map[int64]*held{},
+		q: q, log: q.cfg.Log, beatNow: make(chan struct{}, 1), done: make(chan completion), tell: make(chan struct{}, 1), held: map[int64]*held{},
 	}
 	q.metrics.known(q.kinds())
 	// Heartbeats have a connection of their own: handlers that take all of the pool's must not cost us our leases.
@@ -90,7 +91,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	w.beatPool = beatPool
 
 	var background sync.WaitGroup
-	for _, loop := range []func(context.Context){w.beat, w.watch, w.finishLoop, w.listen} {
+	for _, loop := range []func(context.Context){w.beat, w.watch, w.finishLoop, w.tellLoop, w.listen} {
 		background.Go(func() { loop(base) })
 	}
 	for _, loop := range []func(context.Context){w.reapLoop, w.scheduleLoop, w.sweepLoop} {
@@ -143,6 +144,11 @@ func (w *worker) holding() []*held {
 func (w *worker) free() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.places()
+}
+
+// places is free under the lock.
+func (w *worker) places() int {
 	running := 0
 	for _, h := range w.held {
 		if !h.settling {
@@ -172,8 +178,8 @@ func (w *worker) listen(ctx context.Context) {
 func (w *worker) holds(id string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for held := range w.held {
-		if fmt.Sprint(held) == id {
+	for _, h := range w.held {
+		if fmt.Sprint(h.job.ID) == id {
 			return true
 		}
 	}
@@ -191,7 +197,7 @@ func (w *worker) start(base context.Context, c claimed, validUntil time.Time) {
 	ctx, cancel := context.WithCancelCause(base)
 	h := &held{job: c.job(), cancel: cancel, lost: make(chan struct{}), validUntil: validUntil}
 	w.mu.Lock()
-	w.held[h.job.ID] = h
+	w.held[h.job.Token] = h
 	w.q.metrics.running.Set(float64(len(w.held)))
 	w.mu.Unlock()
 	w.jobs.Go(func() {
@@ -202,21 +208,47 @@ func (w *worker) start(base context.Context, c claimed, validUntil time.Time) {
 	})
 }
 
-// release forgets jobs whose ends are written, all at once, so that the next claim can fill their places and take what
-// their keys have next.
+// release forgets jobs whose ends are written, all at once, so that the next claim can fill their places and take what their
+// keys have next. Each end may have made one job ready for its key and one for its owner: what has no place here is others'.
 func (w *worker) release(jobs ...*held) {
 	w.mu.Lock()
 	before := len(w.held)
 	for _, h := range jobs {
-		// The same job may be back already, as another attempt.
-		if w.held[h.job.ID] == h {
-			delete(w.held, h.job.ID)
-		}
+		delete(w.held, h.job.Token)
 	}
-	after := len(w.held)
-	w.q.metrics.running.Set(float64(after))
+	gone := before - len(w.held)
+	crowded := w.places() < 2*gone
+	w.q.metrics.running.Set(float64(len(w.held)))
 	w.mu.Unlock()
-	if after < before {
-		w.q.wakeNow()
+	if gone == 0 {
+		return
+	}
+	w.q.wakeNow()
+	if crowded {
+		signal(w.tell)
+	}
+}
+
+// tellPause is the least time between two times that a process wakes the others: a busy one ends jobs hundreds of times a second.
+const tellPause = 50 * time.Millisecond
+
+// tellLoop wakes the workers of other processes when there may be something for them.
+func (w *worker) tellLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.tell:
+		}
+		telling, cancel := context.WithTimeout(ctx, claimTimeout)
+		if _, err := w.q.pool.Exec(telling, sqlTell); err != nil && ctx.Err() == nil {
+			w.log.Warn().Err(err).Msg("waking other workers failed; they look by themselves")
+		}
+		cancel()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(tellPause):
+		}
 	}
 }

@@ -113,6 +113,10 @@ func (q *Queue) bury(ctx context.Context, tx pgx.Tx, row looked, v verdict) erro
 	if err != nil {
 		return err
 	}
+	// What has its key's place now may have none in this process.
+	if _, err := tx.Exec(ctx, sqlTell); err != nil {
+		return fmt.Errorf("wake workers: %w", err)
+	}
 	handler, known := q.handler(row.Kind)
 	if !ours || !known || handler.OnEnd == nil {
 		return nil

@@ -9,8 +9,8 @@ import (
 
 // Channels of NOTIFY.
 const (
-	// readyChannel wakes idle workers: a job became ready by being enqueued. Not sent on every commit, because NOTIFY in
-	// each of them halves the throughput of the whole server.
+	// readyChannel wakes idle workers: a job became ready by being enqueued, or by an end in a process that has no place for
+	// it. Not sent on every commit, because NOTIFY in each of them halves the throughput of the whole server.
 	readyChannel = "jobs_ready"
 	// signalChannel carries the id of a running job that was cancelled or superseded.
 	signalChannel = "jobs_signal"
@@ -107,7 +107,7 @@ const (
 		free AS MATERIALIZED (SELECT jobs.id FROM jobs JOIN asked ON jobs.id = asked.id AND jobs.token = asked.token
 			FOR NO KEY UPDATE OF jobs SKIP LOCKED),
 		extended AS (UPDATE jobs SET lease_until = now() + $3 * interval '1 microsecond' FROM free WHERE jobs.id = free.id RETURNING jobs.id)
-		SELECT asked.id, jobs.id IS NOT NULL AS held, extended.id IS NOT NULL AS extended, jobs.cancel_at IS NOT NULL AS cancel,
+		SELECT asked.token, jobs.id IS NOT NULL AS held, extended.id IS NOT NULL AS extended, jobs.cancel_at IS NOT NULL AS cancel,
 			EXISTS (SELECT FROM jobs n WHERE n.key = jobs.key AND n.kind = jobs.kind AND n.generation > jobs.generation) AS newer
 		FROM asked LEFT JOIN jobs ON jobs.id = asked.id AND jobs.token = asked.token LEFT JOIN extended ON extended.id = asked.id`
 
@@ -172,7 +172,7 @@ const (
 	withFailureHere = `failures || CASE WHEN $6::text IS NULL THEN '[]'::jsonb ELSE jsonb_build_array(jsonb_build_object(
 			'attempt', attempt, 'at', clock_timestamp(), 'worker', worker, 'code', $5::text, 'error', $6::text)) END`
 
-	// sqlRunning tells of all running jobs: as many as there are places in the installation at most.
+	// sqlRunning tells of all running jobs: twice as many as there are places in the installation at most.
 	sqlRunning = `SELECT id, token, key, kind, lease_until, coalesce(lease_us, 15000000) AS lease_us, cancel_at IS NOT NULL AS cancel
 		FROM jobs WHERE state = 2`
 
@@ -185,9 +185,9 @@ const (
 			due_at = due_at - (coalesce(put_at, created_at) - now()), put_at = now()
 		WHERE state IN (0, 1) AND coalesce(put_at, created_at) - now() > $1 * interval '1 microsecond'`
 
-	// sqlOrphans finds what worker $1 was granted and does not know of: the answer to its claim was lost. $2 are the ids
+	// sqlOrphans finds what worker $1 was granted and does not know of: the answer to its claim was lost. $2 are the tokens
 	// that it knows.
-	sqlOrphans = `SELECT id, token, key, kind FROM jobs WHERE state = 2 AND worker = $1 AND id <> ALL ($2)`
+	sqlOrphans = `SELECT id, token, key, kind FROM jobs WHERE state = 2 AND worker = $1 AND token <> ALL ($2)`
 
 	// sqlStranded finds keys with blocked jobs and nothing that they wait for. It must find nothing; see [Queue.Run].
 	sqlStranded = `SELECT DISTINCT key FROM jobs b WHERE state = 0
@@ -221,6 +221,9 @@ const (
 	sqlStats = `SELECT kind, state, count(*) AS count,
 			(extract(epoch FROM greatest(now() - min(CASE WHEN state = 2 THEN started_at ELSE run_at END), interval '0')) * 1000000)::bigint AS oldest
 		FROM jobs GROUP BY kind, state ORDER BY kind, state`
+
+	// sqlTell wakes the workers of all processes.
+	sqlTell = `SELECT pg_notify('` + readyChannel + `', '')::text AS told`
 
 	// sqlSignal has the worker of the job $1 look at its lease.
 	sqlSignal = `SELECT pg_notify('` + signalChannel + `', $1::bigint::text)`

@@ -57,6 +57,7 @@ var statements = map[string]struct{ sql, arguments string }{
 	"sqlStranded":      {sqlStranded, ""},
 	"sqlPromote":       {sqlPromote, "'key40000'"},
 	"sqlPrune":         {sqlPrune, "1000000"},
+	"sqlTell":          {sqlTell, ""},
 	"sqlPartitions":    {sqlPartitions, ""},
 	"sqlTable":         {sqlTable, ""},
 	"sqlCancelWaiting": {sqlCancelWaiting, "(SELECT max(id) FROM jobs), 'n'"},
