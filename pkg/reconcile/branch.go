@@ -32,6 +32,9 @@ func (r *Reconciler) branch(ctx context.Context, job *queue.Job) error {
 	if err != nil {
 		return err
 	}
+	if ref.Generation > args.Generation {
+		return queue.ErrSuperseded // the commit that was to be looked at is told to be passed over
+	}
 	if !found || ref.Commit == nil || repo.RemovedAt != nil {
 		// Absence needs proof of intent: what a deleted branch deployed stays as it is.
 		return nil

@@ -32,11 +32,20 @@ func (r *Reconciler) pull(ctx context.Context, job *queue.Job) error {
 		return err
 	}
 	p, found, err := gitwatch.GetPull(ctx, r.Pool, args.Repository, args.Number)
-	if err != nil || !found || p.State != forge.Open || repo.RemovedAt != nil {
+	if err != nil || !found || repo.RemovedAt != nil {
 		return err
 	}
-	if len(repo.Branches[p.BaseRef]) == 0 {
-		return nil // it was pointed at a branch that nothing follows
+	if p.State != forge.Open || len(repo.Branches[p.BaseRef]) == 0 {
+		// It ended, or was pointed at a branch that nothing follows. Its head may be another one by now than the one that waited.
+		return pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
+			if err := r.unplanned(ctx, tx, repo, p, args.Head, args.base(p)); err != nil {
+				return err
+			}
+			return job.Finish(ctx, tx)
+		})
+	}
+	if p.Generation > args.Generation {
+		return queue.ErrSuperseded // the head that was to be planned is told to be passed over
 	}
 	ctx, span := r.Tracer.Start(args.Trace.Continue(ctx), "plan pull request")
 	defer span.End()
@@ -177,10 +186,10 @@ func (r *Reconciler) pullEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, c
 		return err
 	}
 	if errors.Is(cause, queue.ErrSuperseded) {
-		if p.HeadCommit == args.Head {
+		if p.HeadCommit == args.Head && p.BaseRef == args.base(p) {
 			return nil
 		}
-		return r.passedOver(ctx, tx, repo, pullRef(p.Number), p.BaseRef, args.Head)
+		return r.passedOver(ctx, tx, repo, pullRef(p.Number), args.base(p), args.Head)
 	}
 	problem, known := fault.As(cause)
 	if !known {
@@ -189,7 +198,7 @@ func (r *Reconciler) pullEnded(ctx context.Context, tx pgx.Tx, job *queue.Job, c
 	if errors.Is(cause, queue.ErrCancelled) {
 		problem = fault.New(fault.Internal, "somebody cancelled it").Do("Write `/plan` into a comment, or push a commit.")
 	}
-	if err := r.sayAll(ctx, tx, repo, p.BaseRef, args.Head, forge.Error, "the pull request could not be planned: "+problem.Message); err != nil {
+	if err := r.sayAll(ctx, tx, repo, args.base(p), args.Head, forge.Error, "the pull request could not be planned: "+problem.Message); err != nil {
 		return err
 	}
 	if p.Generation > args.Generation || p.State != forge.Open {

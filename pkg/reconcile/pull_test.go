@@ -2,6 +2,8 @@ package reconcile
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/forge"
 	"github.com/innominatus/reconciler/pkg/forge/fake"
 	"github.com/innominatus/reconciler/pkg/platform"
+	"github.com/innominatus/reconciler/pkg/queue"
 )
 
 // pull opens a pull request that changes files, and waits for its plan.
@@ -68,6 +71,47 @@ func TestPullRequestThatEndsUnplannedIsTold(t *testing.T) {
 		w.hint(ours)
 		w.quiet()
 		w.equal("success: the pull request was "+want+" before it was planned", w.said(head))
+	}
+}
+
+// The same if it gets another head and ends before anybody looks again, while its plan waits for another try.
+func TestAHeadThatIsReplacedRightBeforeTheEndIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	w.source.merge.Store(fault.New(fault.GitUnreachable, "it does not answer"))
+	w.repo.Run("update-ref", "refs/heads/change", w.repo.Run("rev-parse", "main"))
+	head := w.repo.Commit("change", map[string]string{"score.yaml": file("alpha", "a:2")})
+	p := w.forge.AddPull(ours, forge.Pull{HeadRef: "change", HeadCommit: head, Author: "dana"})
+	w.hint(ours)
+	w.until("the pull request to be seen", func() bool { return w.said(head) == "pending: planning" })
+	w.forge.PushPull(ours, p.Number, w.repo.Commit("change", map[string]string{"score.yaml": file("alpha", "a:3")}))
+	w.forge.MergePull(ours, p.Number)
+	w.hint(ours)
+	w.quiet()
+	w.equal("success: the pull request was merged before it was planned", w.said(head))
+}
+
+// A job that begins, and looks only when a newer commit is there already, must not look at that in the place of its own, which
+// would be told by nobody.
+func TestALateLookLeavesWhatIsNewerToTheNext(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first := w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+	p := w.pull("change", false, map[string]string{"score.yaml": file("alpha", "a:2")})
+	w.push(map[string]string{"score.yaml": file("alpha", "a:3")})
+	late := func(args any) *queue.Job {
+		text, err := json.Marshal(args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &queue.Job{Args: text}
+	}
+	if err := w.branch(t.Context(), late(branchArgs{Repository: ours, Branch: "main", Generation: 1, Commit: first})); !errors.Is(err, queue.ErrSuperseded) {
+		t.Errorf("a late look at a branch: %v", err)
+	}
+	if err := w.Reconciler.pull(t.Context(), late(pullArgs{Repository: ours, Number: p.Number, Generation: 1, Head: first, Base: "main"})); !errors.Is(err, queue.ErrSuperseded) {
+		t.Errorf("a late look at a pull request: %v", err)
 	}
 }
 

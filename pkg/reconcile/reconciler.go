@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -104,9 +105,14 @@ type pullArgs struct {
 	Number     int64  `json:"number"`
 	Generation int64  `json:"generation"`
 	Head       string `json:"head"`
+	// Base is the branch that it was to be merged into.
+	Base string `json:"base"`
 	// Trace is what asked for it.
 	Trace trace.Parent `json:"trace,omitempty"`
 }
+
+// base is the branch that the pull request was to be merged into; jobs of older versions do not say it.
+func (a pullArgs) base(now gitwatch.Pull) string { return cmp.Or(a.Base, now.BaseRef) }
 
 // Moved implements [gitwatch.Sink].
 func (r *Reconciler) Moved(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, ref gitwatch.Ref) error {
@@ -190,12 +196,12 @@ func (r *Reconciler) sayAgain(ctx context.Context, tx pgx.Tx, e evaluation) erro
 func (r *Reconciler) Seen(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull) error {
 	switch p.State {
 	case forge.Closed:
-		if err := r.unplanned(ctx, tx, repo, p); err != nil {
+		if err := r.unplanned(ctx, tx, repo, p, p.HeadCommit, p.BaseRef); err != nil {
 			return err
 		}
 		return r.sayClosed(ctx, tx, repo, p)
 	case forge.Merged:
-		if err := r.unplanned(ctx, tx, repo, p); err != nil {
+		if err := r.unplanned(ctx, tx, repo, p, p.HeadCommit, p.BaseRef); err != nil {
 			return err
 		}
 		// The branch moves and is evaluated. If it was seen before the merge was, the record is written now, and what waits
@@ -216,26 +222,29 @@ func (r *Reconciler) Seen(ctx context.Context, tx pgx.Tx, repo gitwatch.Reposito
 	return r.enqueuePull(ctx, tx, repo, p)
 }
 
-// unplanned takes back that the head of a pull request is being planned, if that ended before it was: nobody plans it any
-// more.
-func (r *Reconciler) unplanned(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull) error {
-	for _, environment := range repo.Branches[p.BaseRef] {
-		e, err := r.loadEvaluation(ctx, tx, repo.Name, pullRef(p.Number), environment, p.HeadCommit)
+// unplanned takes back that a head of a pull request is being planned for a base, if that ended before it was: nobody plans it
+// any more.
+func (r *Reconciler) unplanned(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull, head, base string) error {
+	text := fmt.Sprintf("the pull request was %s before it was planned", p.State)
+	if p.State == forge.Open {
+		text = fmt.Sprintf("the pull request goes to %s now", p.BaseRef)
+	}
+	for _, environment := range repo.Branches[base] {
+		e, err := r.loadEvaluation(ctx, tx, repo.Name, pullRef(p.Number), environment, head)
 		if err == nil && e != nil {
 			err = r.sayAgain(ctx, tx, *e)
 		}
 		if err != nil {
 			return err
 		}
-		said, err := r.Outbox.Said(ctx, tx, repo.Name, p.HeadCommit, r.statusContext(environment))
+		said, err := r.Outbox.Said(ctx, tx, repo.Name, head, r.statusContext(environment))
 		if err != nil {
 			return err
 		}
 		if said != planning {
 			continue
 		}
-		text := fmt.Sprintf("the pull request was %s before it was planned", p.State)
-		if err := r.Outbox.Say(ctx, tx, r.statusReport(repo.Name, p.HeadCommit, environment, forge.Success, text)); err != nil {
+		if err := r.Outbox.Say(ctx, tx, r.statusReport(repo.Name, head, environment, forge.Success, text)); err != nil {
 			return err
 		}
 	}
@@ -250,7 +259,7 @@ func waitsForPull(o status.Outcome) bool {
 func (r *Reconciler) enqueuePull(ctx context.Context, tx pgx.Tx, repo gitwatch.Repository, p gitwatch.Pull) error {
 	enqueued, err := r.Queue.Enqueue(ctx, tx, queue.Insert{
 		Kind: JobPull, Key: fmt.Sprintf("pull/%s/%d", repo.Name, p.Number), Owner: repo.Name, Generation: p.Generation,
-		Args: pullArgs{repo.Name, p.Number, p.Generation, p.HeadCommit, trace.From(ctx)},
+		Args: pullArgs{repo.Name, p.Number, p.Generation, p.HeadCommit, p.BaseRef, trace.From(ctx)},
 	})
 	if err != nil {
 		return err
@@ -260,10 +269,10 @@ func (r *Reconciler) enqueuePull(ctx context.Context, tx pgx.Tx, repo gitwatch.R
 		if err := (&queue.Job{Args: old.Args}).Bind(&replaced); err != nil {
 			return err
 		}
-		if replaced.Head == p.HeadCommit {
+		if replaced.Head == p.HeadCommit && replaced.base(p) == p.BaseRef {
 			continue
 		}
-		if err := r.passedOver(ctx, tx, repo, pullRef(p.Number), p.BaseRef, replaced.Head); err != nil {
+		if err := r.passedOver(ctx, tx, repo, pullRef(p.Number), replaced.base(p), replaced.Head); err != nil {
 			return err
 		}
 	}
