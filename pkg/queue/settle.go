@@ -110,7 +110,7 @@ func back(ctx context.Context, tx pgx.Tx, ref jobRef, v verdict) error {
 // bury ends the job and tells its handler in the same transaction.
 func (q *Queue) bury(ctx context.Context, tx pgx.Tx, row looked, v verdict) error {
 	ours, err := finish(ctx, tx, ending{id: row.ID, token: row.Token, state: v.final, code: v.code, text: v.text})
-	if err != nil {
+	if err != nil || !ours {
 		return err
 	}
 	// What has its key's place now may have none in this process.
@@ -118,7 +118,7 @@ func (q *Queue) bury(ctx context.Context, tx pgx.Tx, row looked, v verdict) erro
 		return fmt.Errorf("wake workers: %w", err)
 	}
 	handler, known := q.handler(row.Kind)
-	if !ours || !known || handler.OnEnd == nil {
+	if !known || handler.OnEnd == nil {
 		return nil
 	}
 	if row.Overdue {

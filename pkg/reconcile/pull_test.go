@@ -52,12 +52,20 @@ func TestPullRequestIsPlannedAndNotDeployed(t *testing.T) {
 	}
 }
 
-// The head of a pull request that ends before it was planned does not stay pending.
+// The head of a pull request that ends before it was planned does not stay pending, neither if it gets another head right before
+// the end, which nobody sees as long as the pull request is open.
 func TestPullRequestThatEndsUnplannedIsTold(t *testing.T) {
 	t.Parallel()
-	for want, end := range map[string]func(w *world, number int64){
-		"closed": func(w *world, number int64) { w.forge.ClosePull(ours, number) },
-		"merged": func(w *world, number int64) { w.forge.MergePull(ours, number) },
+	for _, test := range []struct {
+		want string
+		end  func(w *world, number int64)
+	}{
+		{"closed", func(w *world, number int64) { w.forge.ClosePull(ours, number) }},
+		{"merged", func(w *world, number int64) { w.forge.MergePull(ours, number) }},
+		{"merged", func(w *world, number int64) {
+			w.forge.PushPull(ours, number, w.repo.Commit("change", map[string]string{"score.yaml": file("alpha", "a:3")}))
+			w.forge.MergePull(ours, number)
+		}},
 	} {
 		w := newWorld(t)
 		w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
@@ -67,29 +75,11 @@ func TestPullRequestThatEndsUnplannedIsTold(t *testing.T) {
 		p := w.forge.AddPull(ours, forge.Pull{HeadRef: "change", HeadCommit: head, Author: "dana"})
 		w.hint(ours)
 		w.until("the pull request to be seen", func() bool { return w.said(head) == "pending: planning" })
-		end(w, p.Number)
+		test.end(w, p.Number)
 		w.hint(ours)
 		w.quiet()
-		w.equal("success: the pull request was "+want+" before it was planned", w.said(head))
+		w.equal("success: the pull request was "+test.want+" before it was planned", w.said(head))
 	}
-}
-
-// The same if it gets another head and ends before anybody looks again, while its plan waits for another try.
-func TestAHeadThatIsReplacedRightBeforeTheEndIsTold(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
-	w.source.merge.Store(fault.New(fault.GitUnreachable, "it does not answer"))
-	w.repo.Run("update-ref", "refs/heads/change", w.repo.Run("rev-parse", "main"))
-	head := w.repo.Commit("change", map[string]string{"score.yaml": file("alpha", "a:2")})
-	p := w.forge.AddPull(ours, forge.Pull{HeadRef: "change", HeadCommit: head, Author: "dana"})
-	w.hint(ours)
-	w.until("the pull request to be seen", func() bool { return w.said(head) == "pending: planning" })
-	w.forge.PushPull(ours, p.Number, w.repo.Commit("change", map[string]string{"score.yaml": file("alpha", "a:3")}))
-	w.forge.MergePull(ours, p.Number)
-	w.hint(ours)
-	w.quiet()
-	w.equal("success: the pull request was merged before it was planned", w.said(head))
 }
 
 // A job that begins, and looks only when a newer commit is there already, must not look at that in the place of its own, which
