@@ -145,12 +145,12 @@ func (r run) unanswered() bool {
 	return strings.HasSuffix(r.Application, "3") || strings.HasSuffix(r.Application, "7")
 }
 
-// underWay returns the runs along the golden path that have begun and not ended, the oldest first.
-func (w *world) underWay() (list []run, err error) {
+// guidedRuns returns the newest runs along the golden path that are in a state, the oldest first.
+func (w *world) guidedRuns(state string) (list []run, err error) {
 	var all []run
 	_, err = w.api("GET", "/runs?limit=500&environment="+guided, nil, &all)
 	for _, r := range all {
-		if r.State == "running" {
+		if r.State == state {
 			list = append([]run{r}, list...)
 		}
 	}
@@ -159,7 +159,7 @@ func (w *world) underWay() (list []run, err error) {
 
 // steer does with runs what people do, and says what came of it and whether anything did.
 func (w *world) steer(kind string, r *rand.Rand) (all string, done bool) {
-	list, err := w.underWay()
+	list, err := w.guidedRuns("running")
 	if err != nil {
 		return err.Error(), false
 	}
@@ -198,7 +198,7 @@ func (w *world) steer(kind string, r *rand.Rand) (all string, done bool) {
 
 // leave answers all questions, and resumes what is paused.
 func (w *world) leave() {
-	list, err := w.underWay()
+	list, err := w.guidedRuns("running")
 	if err != nil {
 		return // the next turn asks again
 	}
