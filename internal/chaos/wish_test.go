@@ -81,7 +81,7 @@ func (w *world) fulfil(plan schedule, authors []*author) {
 			return
 		}
 		if time.Since(changed) > fulfilPace {
-			lacking, changed = append([]string{"atomic"}, lacking...), time.Now()
+			lacking, changed = append([]string{"atomic", "remove"}, lacking...), time.Now()
 		}
 		for _, kind := range lacking {
 			serial++
