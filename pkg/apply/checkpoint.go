@@ -30,6 +30,9 @@ func (e *execution) load(ctx context.Context) (*engine, error) {
 		if row.State == graph.Parked && row.AskedAt != nil {
 			row.Until = nil // people may have answered: it looks at once
 		}
+		if e.run.Paths == nil && row.failedBefore() {
+			row.State, row.Fault = graph.Waiting, nil
+		}
 		n, err := t.add(row)
 		if err != nil {
 			return nil, fmt.Errorf("read the steps of run %d: %w", e.run.ID, err)

@@ -232,6 +232,31 @@ func TestAttemptsThatWereBrokenOffAreNoFailures(t *testing.T) {
 	}
 }
 
+// While an installation is upgraded, a worker of the version before may be the one whose attempt failed: it writes that the step
+// did, and leaves the rest to the next attempt of the run.
+func TestAStepThatFailedInThePreviousVersionIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for name, failures := range map[string]string{
+		"at its first attempts":            `[]`,
+		"after an attempt in this version": `[{"attempt": 1, "at": "2026-01-01T00:00:00Z", "code": "ORC-2001", "error": "EOF"}]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			run := w.schedule(w.app("shop"), w.build("shop", image("shop:1")))
+			w.take(run, 1)
+			if _, err := w.pool.Exec(t.Context(), `UPDATE steps SET attempt = 2, state = 'failed', failures = $2, finished_at = now(),
+fault = '{"code": "ORC-2001", "message": "EOF"}' WHERE run = $1 AND name = 'deliver'`, run.ID, failures); err != nil {
+				t.Fatal(err)
+			}
+			w.work()
+			if run = w.ended(run); run.State != Succeeded {
+				t.Errorf("the run is %+v", run)
+			}
+		})
+	}
+}
+
 func TestRetryableFailureIsTriedToTheEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -61,6 +61,13 @@ func (s *Step) failed(f *fault.Fault) {
 	s.Failures = append(s.Failures, StepFailure{s.Attempt, time.Now().UTC().Truncate(time.Millisecond), string(f.Code), f.Message})
 }
 
+// failedBefore says that a worker of the version before this one wrote that the step failed: to that it was the attempt that
+// did, which it did not note, and the next attempt of the run did the step again.
+func (s *Step) failedBefore() bool {
+	n := len(s.Failures)
+	return s.State == graph.Failed && (n == 0 || s.Failures[n-1].Attempt != s.Attempt)
+}
+
 const (
 	stepColumns = `run, position, name, parent, id, needs, state, attempt, detail, fault, failures, until, started_at, finished_at,
 undone_at, undo_fault, asked_at, item, outputs`
