@@ -33,7 +33,7 @@ race: setup ## Run all tests under the race detector (needs a C compiler)
 
 e2e: setup build ## Run the end-to-end tests; RUN=regex chooses
 	@tools/previous.sh
-	@PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} $(GO) test -tags e2e -count=1 -timeout 30m -v -run '$(RUN)' ./internal/e2e/...
+	@PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} $(GO) test -tags e2e -count=1 -parallel 4 -timeout 30m -v -run '$(RUN)' ./internal/e2e/...
 
 chaos: setup build ## Break everything for DURATION (default 3m) as SEED=n decides (or random), and check what is left
 	@PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} SEED=$(SEED) DURATION=$(DURATION) FAULTS=$(FAULTS) $(GO) test -tags chaos -count=1 -timeout 60m -v ./internal/chaos
