@@ -1,8 +1,9 @@
 // Package directory delivers manifests into a folder: the target of the demo, and of whoever applies a folder by other
 // means.
 //
-// Files are replaced atomically. A lock and a fence file per application keep a worker that was replaced from writing
-// after its successor.
+// Files are replaced atomically. Whoever changes a folder of the target, an application's or the shared one, holds its lock from
+// before asking whether the run is still its own until all is written: a worker that was replaced writes either before its
+// successor or not at all. The application's fence file tells by its number when the database is not the one that it was.
 package directory
 
 import (
@@ -13,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -177,43 +179,82 @@ func write(root, application string, f apply.File) (changed bool, err error) {
 	return true, os.Rename(beside, path)
 }
 
-// fence locks the application's part of the folder and refuses a run whose token is older than one that was there.
+// fence locks all folders that a delivery may change, and refuses a run whose token is older than one that was there.
 func fence(ctx context.Context, root string, d apply.Delivery) (unlock func(), err error) {
 	folder := filepath.Join(root, ".reconciler")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, fmt.Errorf("prepare %s: %w", root, err)
 	}
-	f, err := os.OpenFile(filepath.Join(folder, d.Run.Name+".fence"), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("open fence: %w", err)
-	}
-	unlock = func() { f.Close() } // closing gives the lock back
-	// Who holds the lock may be a process that is stopped: whoever waits for it must be able to give up.
-	lock := func() error {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) {
-			return backoff.Permanent(err)
+	var files []*os.File
+	free := func() {
+		for _, f := range files {
+			f.Close() // gives the lock back
 		}
-		return err
 	}
-	if err := d.Retry(ctx, backoff.NewConstantBackOff(lockWait), lock); err != nil {
-		unlock()
-		return nil, fmt.Errorf("lock fence: %w", err)
+	defer func() {
+		if err != nil {
+			free()
+		}
+	}()
+	var own *os.File
+	for _, name := range folders(d) {
+		f, err := os.OpenFile(filepath.Join(folder, name+".fence"), os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			return nil, fmt.Errorf("open fence: %w", err)
+		}
+		if files = append(files, f); name == d.Run.Name {
+			own = f
+		}
+		// Who holds the lock may be a process that is stopped: whoever waits for it must be able to give up.
+		lock := func() error {
+			err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+			if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) {
+				return backoff.Permanent(err)
+			}
+			return err
+		}
+		if err := d.Retry(ctx, backoff.NewConstantBackOff(lockWait), lock); err != nil {
+			return nil, fmt.Errorf("lock fence: %w", err)
+		}
 	}
+	return free, number(ctx, own, folder, d)
+}
+
+// folders are those that a delivery may change, in the order in which everybody locks them: the application's, those of names
+// that it had, and the one of what is shared. Tokens of different applications come in no order, so that only the lock counts
+// in folders that are not its own.
+func folders(d apply.Delivery) []string {
+	names := append([]string{d.Run.Name}, d.Former...)
+	for _, f := range d.Write {
+		names = append(names, top(f.Path))
+	}
+	for _, path := range d.Remove {
+		names = append(names, top(path))
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return !filepath.IsLocal(name) || name == "." })
+}
+
+// top is the folder of the target that a file of it is in, somewhere.
+func top(path string) string {
+	name, _, _ := strings.Cut(path, "/")
+	return name
+}
+
+// number writes the run's token into the application's fence, unless a newer one is there.
+func number(ctx context.Context, fence *os.File, folder string, d apply.Delivery) error {
 	text := make([]byte, 32)
-	n, _ := f.ReadAt(text, 0)
+	n, _ := fence.ReadAt(text, 0)
 	if seen, err := strconv.ParseInt(strings.TrimSpace(string(text[:n])), 10, 64); err == nil && seen > d.Run.Token {
-		unlock()
 		if err := d.Alive(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		// Nobody replaced us: the number is of another database.
-		return nil, fault.New(fault.TargetFenced, "the folder of %s was written by run %d of another database; this is run %d", d.Run.Name, seen, d.Run.Token).
+		return fault.New(fault.TargetFenced, "the folder of %s was written under lease %d of another database; that of run %d is lease %d", d.Run.Name, seen, d.Run.ID, d.Run.Token).
 			Do("If the database was made anew or restored and nobody else writes there, remove %s.", folder)
 	}
-	if _, err := f.WriteAt([]byte(fmt.Sprintf("%-20d\n", d.Run.Token)), 0); err != nil {
-		unlock()
-		return nil, fmt.Errorf("write fence: %w", err)
+	if _, err := fence.WriteAt([]byte(fmt.Sprintf("%-20d\n", d.Run.Token)), 0); err != nil {
+		return fmt.Errorf("write fence: %w", err)
 	}
-	return unlock, nil
+	return nil
 }

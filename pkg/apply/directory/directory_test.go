@@ -142,6 +142,44 @@ func TestWaitForTheLockCanBeGivenUp(t *testing.T) {
 	deliver(t, target, delivery(2, file("shop/a.yaml", "a")))
 }
 
+// A worker was stopped after it had asked whether the run is its own. Meanwhile the application gets another name, or another
+// application has the last use of what is shared: whoever changes the same files waits, and has the last word.
+func TestWhoChangesTheSameFilesWaitsForAStoppedWorker(t *testing.T) {
+	t.Parallel()
+	named := func(name string, d apply.Delivery) apply.Delivery { d.Run.Name = name; return d }
+	renamed := named("till", delivery(2, file("till/a.yaml", "new")))
+	renamed.Former = []string{"shop"}
+	removing := named("till", delivery(1)) // tokens of other applications come in any order
+	removing.Remove = []string{"shop/a.yaml"}
+	gone := delivery(5)
+	gone.Remove = []string{"_shared/x.yaml"}
+	for name, c := range map[string]struct{ stopped, next apply.Delivery }{
+		"a former name":          {delivery(1, file("shop/a.yaml", "old")), renamed},
+		"a file of a name":       {delivery(4, file("shop/a.yaml", "old")), removing},
+		"shared, given and kept": {gone, named("till", delivery(4, file("_shared/x.yaml", "x")))},
+		"shared, both write":     {delivery(9, file("_shared/x.yaml", "y")), named("till", delivery(3, file("_shared/x.yaml", "x")))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			target := &Target{Data: t.TempDir()}
+			asked, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+			c.stopped.Alive = func(context.Context) error { close(asked); <-goOn; return nil }
+			go func() { _, err := target.Deliver(t.Context(), c.stopped); ended <- err }()
+			<-asked
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if _, err := target.Deliver(ctx, c.next); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("beside the stopped worker it answers %v", err)
+			}
+			close(goOn)
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+			deliver(t, target, c.next)
+		})
+	}
+}
+
 func TestForeignThingsStopADeliveryAndOutliveARemoval(t *testing.T) {
 	t.Parallel()
 	elsewhere := t.TempDir()
