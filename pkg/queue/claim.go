@@ -65,7 +65,9 @@ func (r jobRow) job() *Job {
 
 // claim takes as many jobs as there are free places and starts them. It says whether there may be more.
 func (w *worker) claim(ctx, base context.Context) (more bool, err error) {
-	free, kinds := w.free(), w.q.kinds()
+	w.mu.Lock()
+	free, kinds := w.places(), w.q.kinds()
+	w.mu.Unlock()
 	if free <= 0 || len(kinds) == 0 {
 		return false, nil
 	}

@@ -102,7 +102,7 @@ func (q *Queue) dropPartitions(ctx context.Context, before time.Time) error {
 
 func (q *Queue) alterHistory(ctx context.Context, act func(pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", partitionWait.String()); err != nil {
+		if _, err := tx.Exec(ctx, sqlLockPatience, partitionWait.String()); err != nil {
 			return err
 		}
 		return act(tx)

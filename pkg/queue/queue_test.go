@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -232,6 +233,70 @@ func TestAPlaceIsFreeWhileTheEndOfItsJobIsWritten(t *testing.T) {
 	close(proceed)
 	for _, id := range jobs {
 		wantState(t, q, id, queue.Done)
+	}
+}
+
+// A job that comes while no place is free is taken as soon as a handler returns, even if that one's end cannot be written yet and
+// nobody looks by himself.
+func TestAPlaceIsFreeForWhatCameMeanwhile(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	cfg := quick()
+	cfg.Workers, cfg.Lease, cfg.Poll = 1, time.Minute, time.Hour
+	q := queue.New(pool, cfg)
+	started, proceed := make(chan string, 3), make(chan struct{})
+	q.Handle("k", work(func(_ context.Context, job *queue.Job) error {
+		started <- job.Key
+		<-proceed
+		return nil
+	}))
+	run(t, q)
+	enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "a"})
+	receive(t, "a start", started)
+	lockKeys(t, pool, "a")
+	for _, key := range []string{"b", "c"} { // the second one is told when the first one has been heard of
+		enqueue(t, pool, q, queue.Insert{Kind: "k", Key: key})
+		<-time.After(200 * time.Millisecond)
+	}
+	close(proceed)
+	if key := receive(t, "a start", started); key != "b" {
+		t.Errorf("%s starts", key)
+	}
+}
+
+// One key that somebody has, for longer than one try to write ends takes, delays no other key's ends, and is no failure of its own
+// job.
+func TestALockedKeyDelaysNoOtherEnd(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	cfg := quick()
+	cfg.Workers, cfg.Lease = 4, 3*time.Second
+	q := queue.New(pool, cfg)
+	var attempts atomic.Int32
+	q.Handle("k", work(func(context.Context, *queue.Job) error { attempts.Add(1); return nil }))
+	unlock := lockKeys(t, pool, "a", "b")
+	// Enqueueing waits for the key, too: these are put there as it does.
+	for _, key := range []string{"a", "b", "c", "d"} {
+		if _, err := pool.Exec(t.Context(), `INSERT INTO jobs (run_at, due_at, state, priority, max_attempts, kind, key) VALUES (now(), now(), 1, 2, 8, 'k', $1)`, key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nothing := func() string { return "" }
+	began := time.Now()
+	run(t, q)
+	done := func(n int) bool {
+		list, err := q.List(t.Context(), queue.Filter{Kind: "k", States: []queue.State{queue.Done}})
+		return err == nil && len(list) == n
+	}
+	testenv.Until(t, "the ends of c and d", func() bool { return done(2) }, nothing)
+	if took := time.Since(began); took > cfg.Lease {
+		t.Errorf("c and d took %s beside locked keys", took)
+	}
+	<-time.After(2 * cfg.Lease)
+	unlock()
+	testenv.Until(t, "all ends", func() bool { return done(4) }, nothing)
+	if n := attempts.Load(); n != 4 {
+		t.Errorf("%d attempts of 4 jobs", n)
 	}
 }
 

@@ -100,7 +100,7 @@ func (q *Queue) takeOver(ctx context.Context, r runningJob) error {
 	v := verdict{final: Ready, cause: cause, code: string(cause.Code), text: cause.Message, outcome: "abandoned"}
 	var outcome string
 	err := pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", takeOverWait.String())
+		_, err := tx.Exec(ctx, sqlLockPatience, takeOverWait.String())
 		if err == nil {
 			outcome, err = q.settleIn(ctx, tx, r.jobRef, v, &r.LeaseUntil)
 		}

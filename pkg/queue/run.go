@@ -30,6 +30,8 @@ type held struct {
 	// lost is closed when the lease is lost; nothing may be written then.
 	lost chan struct{}
 	once sync.Once
+	// busy: its end waits for somebody who has its key. Its own goroutine's, and finishLoop's in between.
+	busy bool
 
 	// Guarded by worker.mu: until when the lease is surely ours, by this machine's monotonic clock, and whether the
 	// handler has returned.
@@ -139,15 +141,8 @@ func (w *worker) holding() []*held {
 	return slices.Collect(maps.Values(w.held))
 }
 
-// free is how many handlers may start. Jobs whose end cannot be written do not pile up without bound: they and the running
-// ones are at most twice the places.
-func (w *worker) free() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.places()
-}
-
-// places is free under the lock.
+// places is how many handlers may start. Jobs whose end cannot be written do not pile up without bound: they and the running
+// ones are at most twice the workers. Whoever asks has the lock.
 func (w *worker) places() int {
 	running := 0
 	for _, h := range w.held {

@@ -26,6 +26,12 @@ const (
 	sqlLock = `SELECT count(pg_advisory_xact_lock(hash)), current_setting('transaction_isolation')
 		FROM (SELECT DISTINCT hashtextextended(key, 7) AS hash FROM unnest($1::text[]) AS key ORDER BY 1) AS keys`
 
+	// sqlTryLock takes the locks of those keys that nobody has, and returns these keys.
+	sqlTryLock = `SELECT key FROM (SELECT DISTINCT key FROM unnest($1::text[]) AS key ORDER BY 1) AS keys WHERE pg_try_advisory_xact_lock(hashtextextended(key, 7))`
+
+	// sqlLockPatience has this transaction wait for a lock for $1 at most.
+	sqlLockPatience = `SELECT set_config('lock_timeout', $1, true)`
+
 	historyColumns = `id, finished_at, created_at, started_at, run_at, token, generation, retry_of, state, priority, attempt,
 		max_attempts, kind, key, dedupe, worker, note, failures, args, owner`
 
@@ -299,71 +305,4 @@ func checkLocks(rows pgx.Rows) error {
 		return fmt.Errorf("the transaction's isolation is %q: the queue needs read committed, to see what was committed before it got the lock", l.Isolation)
 	}
 	return nil
-}
-
-// ending is how a running job ends. state is final; code and text describe the failure, text "" for none.
-type ending struct {
-	id, token  int64
-	state      State
-	code, text string
-}
-
-// finish ends one job whose key is locked, and says whether it was still ours.
-func finish(ctx context.Context, tx sender, e ending) (bool, error) {
-	rows, err := tx.Query(ctx, sqlFinish, finishArguments([]ending{e})...)
-	if err != nil {
-		return false, fmt.Errorf("move job %d to the history: %w", e.id, err)
-	}
-	done, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return false, fmt.Errorf("move job %d to the history: %w", e.id, err)
-	}
-	return len(done) == 1, nil
-}
-
-func finishArguments(endings []ending) []any {
-	ids, tokens := make([]int64, len(endings)), make([]int64, len(endings))
-	states := make([]int16, len(endings))
-	codes, texts := make([]string, len(endings)), make([]*string, len(endings))
-	for i, e := range endings {
-		ids[i], tokens[i], states[i], codes[i] = e.id, e.token, int16(e.state), e.code
-		texts[i] = orNull(e.text)
-	}
-	return []any{ids, tokens, states, codes, texts}
-}
-
-// finishAll ends many jobs in one round trip and one transaction. It returns the ids that were still ours.
-func finishAll(ctx context.Context, pool sender, keys []string, endings []ending) (ours []int64, err error) {
-	var batch pgx.Batch
-	// Statements of a batch outside of a transaction are one implicit transaction, and each sees what was committed
-	// before it began.
-	batch.Queue(sqlLock, keys)
-	batch.Queue(sqlFinish, finishArguments(endings)...)
-	results := pool.SendBatch(ctx, &batch)
-	defer func() {
-		if closeErr := results.Close(); err == nil && closeErr != nil {
-			err = fmt.Errorf("finish %d jobs: %w", len(endings), closeErr)
-		}
-	}()
-	rows, err := results.Query()
-	if err == nil {
-		err = checkLocks(rows)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("lock %d keys: %w", len(keys), err)
-	}
-	if rows, err = results.Query(); err != nil {
-		return nil, fmt.Errorf("finish %d jobs: %w", len(endings), err)
-	}
-	if ours, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
-		return nil, fmt.Errorf("finish %d jobs: %w", len(endings), err)
-	}
-	return ours, nil
-}
-
-func orNull(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }

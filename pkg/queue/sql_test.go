@@ -34,6 +34,8 @@ const none = "-"
 // without arguments read the whole live table by design: once a minute, off the way of a job.
 var statements = map[string]struct{ sql, arguments string }{
 	"sqlLock":          {sqlLock, "ARRAY['key1', 'key2']"},
+	"sqlTryLock":       {sqlTryLock, "ARRAY['key1', 'key2']"},
+	"sqlLockPatience":  {sqlLockPatience, "'50ms'"},
 	"sqlSupersede":     {sqlSupersede, "'key40000', 'k', 5"},
 	"sqlInsert":        {sqlInsert, "'key40000', 'k', 6, 'd', 2, '{}', 0, 8, NULL, 'shop/api'"},
 	"sqlClaim":         {claim16, "'w', 15000000, ARRAY['k']"},

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -17,8 +18,6 @@ const (
 	// settleRetry and settleRetryMax bound the pauses between tries while the lease is ours.
 	settleRetry    = 50 * time.Millisecond
 	settleRetryMax = 2 * time.Second
-	// finishBatch is how many ends are written at once at most.
-	finishBatch = 256
 )
 
 // do runs the handler and writes how the job ended.
@@ -47,8 +46,8 @@ func (w *worker) do(ctx context.Context, h *held) {
 		Str("outcome", outcome).Dur("took", took).Msg("attempt ended")
 }
 
-// returned gives the place of a job free whose handler has returned: its end is written while the next one runs. An idle
-// queue has nothing to put there.
+// returned gives the place of a job free whose handler has returned: its end is written while the next one runs, if there may
+// be one.
 func (w *worker) returned(h *held) {
 	w.mu.Lock()
 	h.settling = true
@@ -81,8 +80,8 @@ func (w *worker) attempt(ctx context.Context, handler Handler, h *held) (err, wh
 	return handler.Work(ctx, job), nil
 }
 
-// conclude writes the verdict, again and again while the database does not answer or OnEnd fails, for as long as a lease.
-// Then the job is let go, and whoever takes over its lease tries. It returns what came of it, as the label of metrics.
+// conclude writes the verdict, again and again while the database does not answer or OnEnd fails, for as long as a lease, and
+// while somebody else has the key. Then the job is let go, and whoever takes over its lease tries. It returns what came of it, as the label of metrics.
 func (w *worker) conclude(ctx context.Context, h *held, v verdict) string {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(settleRetry), backoff.WithMaxInterval(settleRetryMax), backoff.WithMaxElapsedTime(0))
@@ -99,7 +98,11 @@ func (w *worker) conclude(ctx context.Context, h *held, v verdict) string {
 			}
 			return orDefault(outcome, "lost")
 		}
-		w.log.Error().Err(err).Int64("job", h.job.ID).Msg("writing the end of a job failed")
+		if h.busy = errors.Is(err, errKeyBusy); h.busy {
+			until = time.Now().Add(w.q.cfg.Lease) // it is ours as long as its heartbeats say so
+		} else {
+			w.log.Error().Err(err).Int64("job", h.job.ID).Msg("writing the end of a job failed")
+		}
 		select {
 		case <-h.lost:
 			return "lost"
@@ -122,77 +125,4 @@ func (w *worker) write(ctx context.Context, h *held, v verdict) (string, error) 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	return w.q.settle(ctx, jobRef{ID: h.job.ID, Token: h.job.Token, Key: h.job.Key, Kind: h.job.Kind}, v)
-}
-
-// completion is a job that is done, on its way to finishLoop.
-type completion struct {
-	held   *held
-	result chan<- completed
-}
-
-type completed struct {
-	ours bool
-	err  error
-}
-
-// complete ends a job that is done, together with others that are done at the same time.
-func (w *worker) complete(h *held) (ours bool, err error) {
-	result := make(chan completed, 1)
-	// finishLoop outlives all jobs that Run waits for. A job that did not stop in time must not hang here for ever: its
-	// lease ends.
-	select {
-	case w.done <- completion{held: h, result: result}:
-	case <-h.lost:
-		return false, nil
-	}
-	r := <-result
-	return r.ours, r.err
-}
-
-// finishLoop writes the ends of done jobs. While one batch is on its way the next one gathers, so that an idle queue does
-// not wait and a busy one shares its commits. A second loop beside it makes the batches smaller and all slower (measured).
-func (w *worker) finishLoop(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case first := <-w.done:
-			w.finishBatch(ctx, w.gather(first))
-		}
-	}
-}
-
-func (w *worker) gather(first completion) []completion {
-	batch := []completion{first}
-	for len(batch) < finishBatch {
-		select {
-		case next := <-w.done:
-			batch = append(batch, next)
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-func (w *worker) finishBatch(ctx context.Context, batch []completion) {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
-	defer cancel()
-	keys, endings := make([]string, len(batch)), make([]ending, len(batch))
-	jobs := make([]*held, len(batch))
-	for i, c := range batch {
-		job := c.held.job
-		jobs[i], keys[i], endings[i] = c.held, job.Key, ending{id: job.ID, token: job.Token, state: Done}
-	}
-	ids, err := finishAll(ctx, w.q.pool, keys, endings)
-	ours := make(map[int64]bool, len(ids))
-	for _, id := range ids {
-		ours[id] = true
-	}
-	if err == nil {
-		w.release(jobs...)
-	}
-	for _, c := range batch {
-		c.result <- completed{ours: ours[c.held.job.ID], err: err}
-	}
 }

@@ -1,0 +1,219 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	// finishBatch is how many ends are written at once at most.
+	finishBatch = 256
+	// finishPatience is how long ends wait for their keys together. Who adds to a key has it for a millisecond; an evaluation has
+	// those of all applications of a repository until it is stored, and a process that is stopped has its keys for a lease.
+	finishPatience = 50 * time.Millisecond
+)
+
+// errKeyBusy says that the end of a job waits for somebody who has its key.
+var errKeyBusy = errors.New("somebody else has the job's key")
+
+// completion is a job that is done, on its way to finishLoop.
+type completion struct {
+	held   *held
+	result chan<- completed
+}
+
+type completed struct {
+	ours bool
+	err  error
+}
+
+// complete ends a job that is done, together with others that are done at the same time.
+func (w *worker) complete(h *held) (ours bool, err error) {
+	result := make(chan completed, 1)
+	// finishLoop outlives all jobs that Run waits for. A job that did not stop in time must not hang here for ever: its
+	// lease ends.
+	select {
+	case w.done <- completion{held: h, result: result}:
+	case <-h.lost:
+		return false, nil
+	}
+	r := <-result
+	return r.ours, r.err
+}
+
+// finishLoop writes the ends of done jobs. While one batch is on its way the next one gathers, so that an idle queue does
+// not wait and a busy one shares its commits. A second loop beside it makes the batches smaller and all slower (measured).
+func (w *worker) finishLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case first := <-w.done:
+			w.finishBatch(ctx, w.gather(first))
+		}
+	}
+}
+
+func (w *worker) gather(first completion) []completion {
+	batch := []completion{first}
+	for len(batch) < finishBatch {
+		select {
+		case next := <-w.done:
+			batch = append(batch, next)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// finishBatch writes ends, and has those wait whose keys somebody else has.
+func (w *worker) finishBatch(ctx context.Context, batch []completion) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	keys, endings := make([]string, len(batch)), make([]ending, len(batch))
+	busy := false
+	for i, c := range batch {
+		job := c.held.job
+		keys[i], endings[i] = job.Key, ending{id: job.ID, token: job.Token, state: Done}
+		busy = busy || c.held.busy
+	}
+	free, ids, err := keys, []int64(nil), error(nil)
+	if !busy {
+		ids, err = finishAll(ctx, w.q.pool, keys, endings)
+	}
+	if busy || isBusy(err) {
+		free, ids, err = finishFree(ctx, w.q.pool, keys, endings)
+	}
+	var ended []*held
+	results := make([]completed, len(batch))
+	for i, c := range batch {
+		results[i] = completed{ours: slices.Contains(ids, c.held.job.ID), err: err}
+		switch {
+		case err != nil:
+		case slices.Contains(free, keys[i]):
+			ended = append(ended, c.held)
+		default:
+			results[i].err = errKeyBusy
+		}
+	}
+	w.release(ended...)
+	for i, c := range batch {
+		c.result <- results[i]
+	}
+}
+
+// isBusy says that a statement waited for a lock as long as it may.
+func isBusy(err error) bool {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && refused.Code == "55P03" // lock_not_available
+}
+
+// ending is how a running job ends. state is final; code and text describe the failure, text "" for none.
+type ending struct {
+	id, token  int64
+	state      State
+	code, text string
+}
+
+// finish ends one job whose key is locked, and says whether it was still ours.
+func finish(ctx context.Context, tx sender, e ending) (bool, error) {
+	rows, err := tx.Query(ctx, sqlFinish, finishArguments([]ending{e})...)
+	if err != nil {
+		return false, fmt.Errorf("move job %d to the history: %w", e.id, err)
+	}
+	done, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return false, fmt.Errorf("move job %d to the history: %w", e.id, err)
+	}
+	return len(done) == 1, nil
+}
+
+func finishArguments(endings []ending) []any {
+	ids, tokens := make([]int64, len(endings)), make([]int64, len(endings))
+	states := make([]int16, len(endings))
+	codes, texts := make([]string, len(endings)), make([]*string, len(endings))
+	for i, e := range endings {
+		ids[i], tokens[i], states[i], codes[i] = e.id, e.token, int16(e.state), e.code
+		texts[i] = orNull(e.text)
+	}
+	return []any{ids, tokens, states, codes, texts}
+}
+
+// finishAll ends many jobs in one round trip and one transaction, unless somebody has one of their keys for longer
+// than [finishPatience]. It returns the ids that were still ours.
+func finishAll(ctx context.Context, pool sender, keys []string, endings []ending) (ours []int64, err error) {
+	var batch pgx.Batch
+	// Statements of a batch outside of a transaction are one implicit transaction, and each sees what was committed
+	// before it began.
+	batch.Queue(sqlLockPatience, finishPatience.String())
+	batch.Queue(sqlLock, keys)
+	batch.Queue(sqlFinish, finishArguments(endings)...)
+	results := pool.SendBatch(ctx, &batch)
+	defer func() {
+		if closeErr := results.Close(); err == nil && closeErr != nil {
+			err = fmt.Errorf("finish %d jobs: %w", len(endings), closeErr)
+		}
+	}()
+	if _, err = results.Exec(); err != nil {
+		return nil, fmt.Errorf("finish %d jobs: %w", len(endings), err)
+	}
+	rows, err := results.Query()
+	if err == nil {
+		err = checkLocks(rows)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock %d keys: %w", len(keys), err)
+	}
+	if rows, err = results.Query(); err != nil {
+		return nil, fmt.Errorf("finish %d jobs: %w", len(endings), err)
+	}
+	if ours, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
+		return nil, fmt.Errorf("finish %d jobs: %w", len(endings), err)
+	}
+	return ours, nil
+}
+
+// finishFree ends those of many jobs whose keys nobody has. It returns the keys that were free and the ids that were still ours.
+func finishFree(ctx context.Context, pool *pgxpool.Pool, keys []string, endings []ending) (free []string, ours []int64, err error) {
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if err := lockKeys(ctx, tx); err != nil { // none: it looks at the isolation
+			return err
+		}
+		rows, err := tx.Query(ctx, sqlTryLock, keys)
+		if err != nil {
+			return fmt.Errorf("try keys: %w", err)
+		}
+		if free, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
+			return fmt.Errorf("try keys: %w", err)
+		}
+		var possible []ending
+		for i, key := range keys {
+			if slices.Contains(free, key) {
+				possible = append(possible, endings[i])
+			}
+		}
+		if rows, err = tx.Query(ctx, sqlFinish, finishArguments(possible)...); err != nil {
+			return fmt.Errorf("finish %d jobs: %w", len(possible), err)
+		}
+		if ours, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
+			return fmt.Errorf("finish %d jobs: %w", len(possible), err)
+		}
+		return nil
+	})
+	return free, ours, err
+}
+
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
