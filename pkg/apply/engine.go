@@ -36,10 +36,12 @@ type engine struct {
 }
 
 // drive brings the run to its end, or as far as it gets now. Whatever it returns, no step is at work any more.
-func (e *engine) drive(ctx context.Context, job *queue.Job) error {
+func (e *engine) drive(ctx context.Context) error {
 	defer e.drain()
-	superseded := job.Superseded()
 	for {
+		if err := e.stop(ctx); err != nil {
+			return err
+		}
 		if err := e.settle(ctx); err != nil {
 			return err
 		}
@@ -59,14 +61,28 @@ func (e *engine) drive(ctx context.Context, job *queue.Job) error {
 			if err := e.finish(ctx, end); err != nil {
 				return err
 			}
-		case <-superseded:
-			// What is at work and can be broken off is; a delivery goes on to its end.
-			e.interrupt(queue.ErrSuperseded)
-			e.await()
-			return queue.ErrSuperseded
+		case <-e.superseded:
 		case <-ctx.Done():
-			return context.Cause(ctx)
 		}
+	}
+}
+
+// stop says why nothing more is to begin, once nothing that a newer release must wait for is at work; nil if there is no reason.
+func (e *engine) stop(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if _, ended := e.tree.graph.End(); ended {
+		return nil
+	}
+	select {
+	case <-e.superseded:
+		// What is at work and can be broken off is; a delivery goes on to its end.
+		e.interrupt(queue.ErrSuperseded)
+		e.await()
+		return queue.ErrSuperseded
+	default:
+		return nil
 	}
 }
 

@@ -89,7 +89,7 @@ func (e *engine) finish(ctx context.Context, end ended) error {
 	switch {
 	case errors.Is(end.err, queue.ErrLeaseLost), errors.Is(end.err, queue.ErrSuperseded), isBroken(end.err):
 		return end.err
-	case ctx.Err() != nil:
+	case end.err != nil && ctx.Err() != nil:
 		return context.Cause(ctx) // it did not fail: it was stopped
 	case end.err != nil:
 		err = e.failed(ctx, n, end.err)

@@ -443,7 +443,6 @@ func TestARunThatIsBrokenOffAnywhereGoesOn(t *testing.T) {
 	t.Parallel()
 	w, o := newWorld(t), testenv.NewOffice(t)
 	run := w.along(w.app("shop"), w.build("shop", image("shop:1")+database), fmt.Sprintf(undoable, o.URL))
-	job := queue.Job{}
 	token := int64(100)
 	for turn := 0; ; turn++ {
 		if turn > 200 {
@@ -462,10 +461,7 @@ func TestARunThatIsBrokenOffAnywhereGoesOn(t *testing.T) {
 		// One step for each worker.
 		next := eng.tree.graph.Next(e.now(), 1, func(*graph.Node) bool { return false })
 		if len(next) == 0 {
-			ctx, cancel := context.WithCancel(t.Context())
-			err := eng.drive(ctx, &job)
-			cancel()
-			if err != nil {
+			if err := eng.drive(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			break

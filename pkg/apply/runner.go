@@ -128,7 +128,7 @@ func (e *execution) execute(ctx context.Context, job *queue.Job) error {
 	if err != nil {
 		return err
 	}
-	if err := t.drive(ctx, job); err != nil {
+	if err := t.drive(ctx); err != nil {
 		return err
 	}
 	return e.succeed(ctx, job)

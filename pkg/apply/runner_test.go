@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -121,6 +122,44 @@ func TestNewerReleaseStopsTheRunBetweenSteps(t *testing.T) {
 	}
 	if got := w.application(a.ID); got.Applied != 3 || got.Hold != nil {
 		t.Errorf("applied %d, hold %v", got.Applied, got.Hold)
+	}
+}
+
+// However far a run is when a newer release waits: it begins no step any more, and one that is through has succeeded.
+func TestARunThatIsSupersededBeginsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	newer := make(chan struct{})
+	close(newer)
+	run := w.schedule(w.app("shop"), w.build("shop", image("shop:1")+database))
+	for token := int64(1); ; token++ {
+		e := w.take(run, token)
+		e.superseded = newer
+		next := e.tree.graph.Next(e.now(), 1, func(*graph.Node) bool { return false })
+		err := e.drive(t.Context())
+		if len(next) == 0 {
+			if err != nil {
+				t.Errorf("with all steps done it ends with %v", err)
+			}
+			return
+		}
+		if !errors.Is(err, queue.ErrSuperseded) {
+			t.Fatalf("before %s it ends with %v", next[0].Name, err)
+		}
+		for _, s := range w.take(run, token).tree.ordered() {
+			if s.Name == next[0].Name && s.row.Attempt > 0 {
+				t.Errorf("it began %s", s.Name)
+			}
+		}
+		e = w.take(run, token)
+		if err := e.begin(t.Context(), e.tree.nodes[next[0].Name]); err != nil {
+			t.Fatal(err)
+		}
+		end := <-e.ends
+		delete(e.busy, end.Name)
+		if err := e.finish(t.Context(), end); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

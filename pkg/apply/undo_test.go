@@ -29,7 +29,7 @@ steps:
 // turn drives a run as a worker with a lease does, until it is put off or ends.
 func (w *world) turn(run Run, token int64) error {
 	w.Helper()
-	return w.take(run, token).drive(w.Context(), &queue.Job{})
+	return w.take(run, token).drive(w.Context())
 }
 
 // A worker that is held up between its question and its request asks again: what it sends then is not sent behind the back
