@@ -26,12 +26,12 @@ func (e *execution) load(ctx context.Context) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.run.Paths == nil && !e.run.State.Final() {
+		forgive(rows)
+	}
 	for _, row := range rows {
 		if row.State == graph.Parked && row.AskedAt != nil {
 			row.Until = nil // people may have answered: it looks at once
-		}
-		if e.run.Paths == nil && row.failedBefore() {
-			row.State, row.Fault = graph.Waiting, nil
 		}
 		n, err := t.add(row)
 		if err != nil {

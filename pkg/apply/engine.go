@@ -14,8 +14,9 @@ import (
 const (
 	// parallel is how many steps of one run are at work at once: each may hold a connection of the pool.
 	parallel = 6
-	// pausedFor is how long a run is put off that people want to wait; to resume it wakes it.
-	pausedFor = time.Hour
+	// pausedFor is how long a run is put off that people want to wait. To resume it wakes it, unless it was a process of an
+	// older version that was told so.
+	pausedFor = time.Minute
 )
 
 // ended is the end of a step's attempt.

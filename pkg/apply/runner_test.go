@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -271,25 +272,38 @@ func TestAttemptsThatWereBrokenOffAreNoFailures(t *testing.T) {
 	}
 }
 
-// While an installation is upgraded, a worker of the version before may be the one whose attempt failed: it writes that the step
-// did, and leaves the rest to the next attempt of the run.
-func TestAStepThatFailedInThePreviousVersionIsTriedAgain(t *testing.T) {
+// While an installation is upgraded, a worker of the version before may be the one whose attempt failed, or that goes on where a
+// step had failed for good here: to it a step that failed is one whose attempt did, and the next attempt of the run does it again.
+func TestStepsThatThePreviousVersionLeftAreTriedAgain(t *testing.T) {
 	t.Parallel()
-	for name, failures := range map[string]string{
-		"at its first attempts":            `[]`,
-		"after an attempt in this version": `[{"attempt": 1, "at": "2026-01-01T00:00:00Z", "code": "ORC-2001", "error": "EOF"}]`,
+	const eof = `{"code": "ORC-2001", "message": "EOF"}`
+	noted := func(attempt int) string {
+		return fmt.Sprintf(`[{"attempt": %d, "at": "2026-01-01T00:00:00Z", "code": "ORC-2001", "error": "EOF"}]`, attempt)
+	}
+	for name, c := range map[string]struct {
+		deliver, failures, retire string
+		want                      State
+	}{
+		"an attempt failed there":                 {"failed", `[]`, "waiting", Succeeded},
+		"one failed here and one there":           {"failed", noted(1), "waiting", Succeeded},
+		"it failed here and was begun there":      {"running", noted(1), "cancelled", Succeeded},
+		"it failed here, and once more there":     {"failed", noted(1), "cancelled", Succeeded},
+		"it failed here, and the worker was gone": {"failed", noted(2), "cancelled", Failed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			run := w.schedule(w.app("shop"), w.build("shop", image("shop:1")))
 			w.take(run, 1)
-			if _, err := w.pool.Exec(t.Context(), `UPDATE steps SET attempt = 2, state = 'failed', failures = $2, finished_at = now(),
-fault = '{"code": "ORC-2001", "message": "EOF"}' WHERE run = $1 AND name = 'deliver'`, run.ID, failures); err != nil {
+			if _, err := w.pool.Exec(t.Context(), `UPDATE steps SET attempt = 2, state = $2, failures = $3, finished_at = now(), fault = $4
+WHERE run = $1 AND name = 'deliver'`, run.ID, c.deliver, c.failures, eof); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.pool.Exec(t.Context(), `UPDATE steps SET state = $2 WHERE run = $1 AND name = 'retire'`, run.ID, c.retire); err != nil {
 				t.Fatal(err)
 			}
 			w.work()
-			if run = w.ended(run); run.State != Succeeded {
+			if run = w.ended(run); run.State != c.want {
 				t.Errorf("the run is %+v", run)
 			}
 		})

@@ -22,8 +22,9 @@ type Store struct {
 	Keys *secret.Keyring
 }
 
+// The version before this one leaves what a run waits for when it ends it.
 const runColumns = `id, application, environment, name, repository, generation, kind, state, plan, commit, attempt, writes,
-fault, created_at, started_at, finished_at, waits, paused_by, paused_at, token, atomic, together, kept,
+fault, created_at, started_at, finished_at, CASE WHEN state IN ('queued', 'running') THEN waits ELSE '' END AS waits, paused_by, paused_at, token, atomic, together, kept,
 CASE WHEN paths IS NOT NULL THEN json_build_object('name', paths->'name') END AS paths`
 
 const (
@@ -45,7 +46,7 @@ WHERE id = $1 AND token <= $2 AND state IN ('queued', 'running') RETURNING ` + r
 	// Nothing is locked: what follows is an act outside.
 	sqlAlive = `SELECT 1 FROM runs WHERE id = $1 AND token = $2 AND state = $3`
 	sqlEnd   = `UPDATE runs SET state = $2, fault = $3, finished_at = now(), waits = ''
-WHERE id = $1 AND state IN ('queued', 'running') RETURNING ` + runColumns
+WHERE id = $1 AND state IN ('queued', 'running') AND ($2 <> 'succeeded' OR state = 'running') RETURNING ` + runColumns
 	// What an attempt wrote counts even if a later one ends the run.
 	sqlWrote     = `UPDATE runs SET writes = writes + $3 WHERE id = $1 AND token = $2 AND state = 'running'`
 	sqlNoteFault = `UPDATE runs SET fault = $3 WHERE id = $1 AND token = $2 AND state = 'running'`

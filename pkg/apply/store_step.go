@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -61,11 +62,22 @@ func (s *Step) failed(f *fault.Fault) {
 	s.Failures = append(s.Failures, StepFailure{s.Attempt, time.Now().UTC().Truncate(time.Millisecond), string(f.Code), f.Message})
 }
 
-// failedBefore says that a worker of the version before this one wrote that the step failed: to that it was the attempt that
-// did, which it did not note, and the next attempt of the run did the step again.
-func (s *Step) failedBefore() bool {
-	n := len(s.Failures)
-	return s.State == graph.Failed && (n == 0 || s.Failures[n-1].Attempt != s.Attempt)
+// forgive has steps of a run that has not ended wait again which a worker of the version before this one left. It writes that a
+// step failed when an attempt did, which it does not note, and begins one again that has failed for good here: then those that
+// were cancelled for its sake wait again, too.
+func forgive(steps []Step) {
+	ended := func(s Step) bool {
+		n := len(s.Failures)
+		return s.State == graph.Failed && n > 0 && s.Failures[n-1].Attempt == s.Attempt
+	}
+	if slices.ContainsFunc(steps, ended) {
+		return
+	}
+	for i := range steps {
+		if s := &steps[i]; s.State == graph.Failed || s.State == graph.Cancelled {
+			s.State, s.Fault = graph.Waiting, nil
+		}
+	}
 }
 
 const (

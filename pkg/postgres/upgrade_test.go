@@ -68,12 +68,13 @@ VALUES (2, 1, 'seats/site[0]', 'parked', 'seats', 'site', '\x07', '\x08', now(),
 INSERT INTO approvals (run, step, who, approved, reason) VALUES (2, 'ask', 'dana', true, 'seen');
 INSERT INTO artefacts (run, step, name, media_type, content) VALUES (2, 'seats/site[0]', 'do', 'application/json', '\x09')`,
 	"00031": `UPDATE runs SET atomic = 'suite' WHERE id IN (1, 2)`,
-	"00032": `UPDATE evaluations SET runs = '{1, 2}' WHERE commit = 'c'`,
+	"00032": `UPDATE evaluations SET runs = '{1, 2}', outcome = '[{"run": 1}, {"run": 2}]' WHERE commit = 'c'`,
 	"00033": ``,
-	"00034": `UPDATE evaluations SET waits = true WHERE commit = 'c'`,
+	"00034": `UPDATE evaluations SET waits = true WHERE commit = 'w'`,
 	"00035": ``,
 	"00036": `UPDATE runs SET together = nextval('together'), kept = '{"code": "ORC-4303"}' WHERE id IN (1, 2)`,
 	"00037": `UPDATE runs SET withdrawn = true WHERE id = 1`,
+	"00038": ``,
 }
 
 // taken is what migrations take away, by their number: columns as TABLE.COLUMN, or rows as TABLE KEY, whose key is a part of the
@@ -155,6 +156,31 @@ func TestMigrationsDeriveWhatTheyAddFromWhatIsThere(t *testing.T) {
   (SELECT count(*) FROM jobs WHERE owner = '' AND NOT hastened AND lease_us IS NULL), (SELECT string_agg(application::text, ',' ORDER BY application) FROM inventories WHERE unit = 'application'))`).Scan(&told)
 	if diff := cmp.Diff("{2} {} false,true 0 true 2 2", told); diff != "" || err != nil {
 		t.Error(diff, err)
+	}
+}
+
+// A process of the version before goes on beside the newer one: what its statements do not write is there all the same.
+func TestWhatOlderProcessesWriteIsComplete(t *testing.T) {
+	t.Parallel()
+	url, pool := emptyDatabase(t)
+	if _, _, err := postgres.Migrate(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	const store = `INSERT INTO evaluations AS e (repository, commit, environment, ref, generation, outcome, blocked) VALUES ('a/b', 'c', 'production', 'main', 1, $1, false)
+ON CONFLICT (repository, ref, environment, commit) DO UPDATE SET generation = 1, outcome = $1, blocked = false`
+	for _, c := range []struct{ outcome, want string }{
+		{`[{"application": "shop", "run": 2}, {"application": "till", "run": 3}]`, "{2,3} false"},
+		{`[{"application": "shop", "waiting": {"code": "ORC-5203"}}]`, "{} true"},
+		{`[]`, "{} false"},
+		{`null`, "{} false"},
+	} {
+		if _, err := pool.Exec(t.Context(), store, c.outcome); err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		if err := pool.QueryRow(t.Context(), `SELECT runs::text || ' ' || waits FROM evaluations`).Scan(&got); err != nil || got != c.want {
+			t.Errorf("%s: %s, want %s: %v", c.outcome, got, c.want, err)
+		}
 	}
 }
 

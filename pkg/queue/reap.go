@@ -49,7 +49,7 @@ func (w *worker) reapLoop(ctx context.Context) {
 
 func (w *worker) reap(ctx context.Context) error {
 	asked := time.Now()
-	rows, err := w.q.pool.Query(ctx, sqlRunning)
+	rows, err := w.q.pool.Query(ctx, sqlRunning, w.q.cfg.Lease.Microseconds())
 	if err != nil {
 		return fmt.Errorf("look for abandoned jobs: %w", err)
 	}

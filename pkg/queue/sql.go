@@ -178,8 +178,9 @@ const (
 	withFailureHere = `failures || CASE WHEN $6::text IS NULL THEN '[]'::jsonb ELSE jsonb_build_array(jsonb_build_object(
 			'attempt', attempt, 'at', clock_timestamp(), 'worker', worker, 'code', $5::text, 'error', $6::text)) END`
 
-	// sqlRunning tells of all running jobs: twice as many as there are places in the installation at most.
-	sqlRunning = `SELECT id, token, key, kind, lease_until, coalesce(lease_us, 15000000) AS lease_us, cancel_at IS NOT NULL AS cancel
+	// sqlRunning tells of all running jobs: twice as many as there are places in the installation at most. An older version does
+	// not tell its lease: 15 s, or ours of $1 microseconds if that is longer.
+	sqlRunning = `SELECT id, token, key, kind, lease_until, coalesce(lease_us, greatest(15000000, $1::bigint)) AS lease_us, cancel_at IS NOT NULL AS cancel
 		FROM jobs WHERE state = 2`
 
 	sqlNow = `SELECT now()`

@@ -52,7 +52,7 @@ var statements = map[string]struct{ sql, arguments string }{
 	"sqlBack":          {sqlBack, "(SELECT min(id) FROM held), (SELECT min(token) FROM held), 1000, 0, 'c', 'e', NULL"},
 	"sqlHasten":        {sqlHasten, "'key40000', 'k'"},
 	"sqlFire":          {sqlFire, "ARRAY['k', 'l'], ARRAY[1000, 1000]"},
-	"sqlRunning":       {sqlRunning, none},
+	"sqlRunning":       {sqlRunning, "10000000"},
 	"sqlNow":           {sqlNow, none},
 	"sqlSetBack":       {sqlSetBack, ""},
 	"sqlOrphans":       {sqlOrphans, "'w', ARRAY[1, 2]"},

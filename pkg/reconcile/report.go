@@ -35,8 +35,8 @@ type evaluation struct {
 const (
 	evaluationColumns = `repository, commit, environment, ref, generation, outcome, blocked, created_at`
 	// The time is that of the outcome: to find the same again makes nothing new.
-	sqlStoreEvaluation = `INSERT INTO evaluations AS e (repository, commit, environment, ref, generation, outcome, blocked, runs, waits) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-ON CONFLICT (repository, ref, environment, commit) DO UPDATE SET generation = $5, outcome = $6, blocked = $7, runs = $8, waits = $9,
+	sqlStoreEvaluation = `INSERT INTO evaluations AS e (repository, commit, environment, ref, generation, outcome, blocked) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (repository, ref, environment, commit) DO UPDATE SET generation = $5, outcome = $6, blocked = $7,
   created_at = CASE WHEN e.outcome::text = excluded.outcome::text THEN e.created_at ELSE now() END`
 	// What an older commit was refused is of no interest any more.
 	sqlUnblock = `UPDATE evaluations SET blocked = false WHERE repository = $1 AND ref = $2 AND environment = $3 AND commit <> $4 AND blocked`
@@ -62,25 +62,17 @@ func (r *Reconciler) storeEvaluation(ctx context.Context, db postgres.Querier, e
 	if e.Outcome == nil {
 		e.Outcome = []status.Outcome{}
 	}
-	runs := []int64{}
-	for _, o := range e.Outcome {
-		if o.Run != 0 {
-			runs = append(runs, o.Run)
-		}
-	}
-	if _, err := db.Exec(ctx, sqlStoreEvaluation, e.Repository, e.Commit, e.Environment, e.Ref, e.Generation, e.Outcome, e.Blocked, runs, slices.ContainsFunc(e.Outcome, waits)); err != nil {
+	if _, err := db.Exec(ctx, sqlStoreEvaluation, e.Repository, e.Commit, e.Environment, e.Ref, e.Generation, e.Outcome, e.Blocked); err != nil {
 		return fmt.Errorf("store evaluation: %w", err)
 	}
 	return nil
 }
 
-func waits(o status.Outcome) bool { return o.Waiting != nil }
-
 // passOver tells of older commits of a branch, whose plans wait for a confirmation, that a newer one has taken their place.
 func (r *Reconciler) passOver(ctx context.Context, tx pgx.Tx, older []evaluation) error {
 	for _, e := range older {
 		for i := range e.Outcome {
-			if o := &e.Outcome[i]; waits(*o) {
+			if o := &e.Outcome[i]; o.Waiting != nil {
 				o.Waiting, o.State = nil, string(apply.Superseded)
 			}
 		}
