@@ -21,6 +21,8 @@ const (
 	farthest = 20 * time.Second
 	// repairLimit bounds what a fault on Postgres takes beside its length: a new standby takes seconds.
 	repairLimit = 2 * time.Minute
+	// staleLock is how old a lock of a ref is that no git has any more: a push has it for milliseconds.
+	staleLock = 20 * time.Second
 )
 
 // begin brings a fault about and returns what lifts it.
@@ -126,6 +128,15 @@ func (w *world) strike(list []strike) error {
 		}
 		w.say("%s is lifted after %.1f s", s.kind, time.Since(began).Seconds())
 		w.counts.add("fault " + s.kind)
+		w.unlock()
 	}
 	return nil
+}
+
+// unlock takes away what Gitea leaves behind when a client is gone in the middle of a push, and nobody else would.
+func (w *world) unlock() {
+	n, err := w.gitea.Unlock(staleLock)
+	if n > 0 || err != nil {
+		w.say("%d stale locks in Gitea's repositories: %v", n, err)
+	}
 }

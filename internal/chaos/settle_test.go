@@ -36,6 +36,7 @@ func (w *world) settle(authors []*author) {
 	last := ""
 	for until, quiet := time.Now().Add(settleLimit), 0; quiet < 3; <-time.After(look) {
 		w.release()
+		w.unlock()
 		left, err := w.left(authors)
 		now := fmt.Sprintf("left: %d: %s %v", len(left), strings.Join(left[:min(3, len(left))], ", "), err)
 		if now != last {

@@ -24,6 +24,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/pkg/child"
+	"io/fs"
 )
 
 const (
@@ -326,4 +327,33 @@ func stopGitea() error {
 		err = errors.Join(err, s.lock.Close())
 	}
 	return errors.Join(err, os.RemoveAll(s.dir))
+}
+
+// Unlock does what Gitea's operator would: it takes away locks in repositories that are older than an age, and returns how many
+// there were. Gitea kills git when its client is gone; a lock that git had stays, and nobody can push to that branch any more.
+func (g *GiteaServer) Unlock(older time.Duration) (n int, err error) {
+	root := filepath.Join(giteaServer.dir, "work", "data", "gitea-repositories")
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it went while we looked
+		}
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && d.Name() == "objects" {
+			return fs.SkipDir
+		}
+		if d.IsDir() || filepath.Ext(path) != ".lock" {
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil || time.Since(info.ModTime()) < older {
+			return nil
+		}
+		if os.Remove(path) == nil {
+			n++
+		}
+		return nil
+	})
+	return n, err
 }

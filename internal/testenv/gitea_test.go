@@ -1,9 +1,11 @@
 package testenv_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -76,4 +78,29 @@ func TestBotMayPushAndCommentWithTheLeastRights(t *testing.T) {
 	if got := g.Comments(t, repo, p.Number); len(got) != 0 {
 		t.Errorf("comments after deletion: %+v", got)
 	}
+}
+
+func TestALockThatGitLeftIsTakenAway(t *testing.T) {
+	t.Parallel()
+	g := testenv.Gitea(t)
+	repo := g.NewRepo(t, g.NewOrg(t), true)
+	found, err := filepath.Glob(filepath.Join(os.TempDir(), "reconciler-testgitea-*", "work", "data", "gitea-repositories", repo.Owner, strings.ToLower(repo.Name)+".git", "refs", "heads"))
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	lock := filepath.Join(found[0], "main.lock")
+	hour := time.Now().Add(-time.Hour)
+	if err := errors.Join(os.WriteFile(lock, nil, 0o600), os.Chtimes(lock, hour, hour)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Unlock(2 * time.Hour); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(lock); err != nil {
+		t.Errorf("one that is younger: %v", err)
+	}
+	if n, err := g.Unlock(time.Minute); n < 1 || err != nil {
+		t.Errorf("%d were there, %v", n, err)
+	}
+	g.Commit(t, repo, testenv.Change{Files: map[string]string{"a": "b"}})
 }
