@@ -14,7 +14,7 @@ import (
 // statesPage draws the tables of states. Tests see to it that the rows of the database go these ways, and no others.
 func statesPage() string {
 	var b strings.Builder
-	b.WriteString(generated + "# States\n\nTests watch the rows of the database: they go these ways and no others, and each of them.\n")
+	b.WriteString(generated + "# States\n\nTests watch the rows of the database: they go these ways and no others, and each of them. (Only steps that\nthe version before this one left are begun again after they had ended.)\n")
 	draw(&b, "Jobs", "A job of the queue. What has ended moves to the history and never changes again; a retry by hand is a new job.",
 		words(queue.Transitions(), queue.State.String), []string{"blocked", "ready"})
 	draw(&b, "Runs", "One execution of a release. A run that waits for people or for its next attempt is running, and holds no worker.",

@@ -15,8 +15,8 @@ import (
 
 // Target brings files into the world.
 type Target interface {
-	// Deliver makes the target hold what the delivery says. It writes nothing that is there already, and calls Alive
-	// right before each act that others can see.
+	// Deliver makes the target hold what the delivery says. It writes nothing that is there already. Before it changes what
+	// others can see it calls Alive, in a way that a successor's changes come after its own or refuse them.
 	Deliver(ctx context.Context, d Delivery) (Delivered, error)
 }
 

@@ -22,8 +22,10 @@
 // # States
 //
 //	enqueue ──> blocked ──promote──> ready ──claim──> running ──> done | dead | superseded | cancelled
-//	                                   ^                 |
-//	                                   '─ retry, snooze, release, lease expired
+//	      '───────────────────────────^ ^                 |
+//	                                    '─ retry, snooze, release, lease expired
+//
+// What waits, blocked or ready, may be superseded or cancelled as well.
 //
 // The package does not know what jobs do. By itself it enqueues only what [Queue.Every] asks for, and its own maintenance.
 package queue

@@ -21,7 +21,7 @@ const (
 )
 
 // transitions are the ways between states. A step that runs begins again when its worker died, one that is parked when
-// its time has come. What ended is never begun again.
+// its time has come. What ended is never begun again, but for what an older version left; see the steps of pkg/apply.
 var transitions = map[State][]State{
 	Waiting: {Running, Skipped, Failed, Cancelled},
 	Running: {Running, Parked, Succeeded, Failed, Cancelled},
