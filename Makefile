@@ -51,9 +51,9 @@ verify: generate ## Check that generated files, formatting and modules are clean
 	@cd internal/benchmark/peers && $(GO) mod tidy -diff
 	@git diff --exit-code -- docs || { echo "generated files differ: commit what make generate wrote"; exit 1; }
 
-bench: setup ## Run every benchmark and write bench/results.json; ONCE=1 only sees that they run
+bench: setup ## Run every benchmark and write bench/*.json; ONCE=1 only sees that they run
 	@PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} $(GO) run ./internal/benchmark $(if $(ONCE),-once)
-	@cd internal/benchmark/peers && PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} $(GO) run . $(if $(ONCE),-jobs 500 -rounds 1 -only throughput)
+	@cd internal/benchmark/peers && PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} $(GO) run . $(if $(ONCE),-jobs 500 -rounds 1 -only throughput,-out ../../../bench/queue.json)
 
 soak: setup ## Measure the queue beside 10 million jobs that ended and 100,000 that wait, for DURATION (default 5m)
 	@RECONCILER_SOAK_HISTORY=10000000 RECONCILER_SOAK_QUEUED=100000 PGBIN=$${PGBIN:-$$(test -x $(CACHE)/postgres/bin/postgres && echo $(CACHE)/postgres/bin)} $(GO) test -run '^$$' -bench Soak -benchtime $(or $(DURATION),5m) -timeout 2h ./pkg/queue

@@ -18,6 +18,8 @@ const (
 	// finishPatience is how long ends wait for their keys together. Who adds to a key has it for a millisecond; an evaluation has
 	// those of all applications of a repository until it is stored, and a process that is stopped has its keys for a lease.
 	finishPatience = 50 * time.Millisecond
+	// alonePart is the part of the pool's connections that ends may hold which wait for their keys.
+	alonePart = 4
 )
 
 // errKeyBusy says that the end of a job waits for somebody who has its key.
@@ -35,7 +37,7 @@ type completed struct {
 }
 
 // complete ends a job that is done, together with others that are done at the same time.
-func (w *worker) complete(h *held) (ours bool, err error) {
+func (w *worker) complete(_ context.Context, h *held) (ours bool, err error) {
 	result := make(chan completed, 1)
 	// finishLoop outlives all jobs that Run waits for. A job that did not stop in time must not hang here for ever: its
 	// lease ends.
@@ -74,22 +76,17 @@ func (w *worker) gather(first completion) []completion {
 	return batch
 }
 
-// finishBatch writes ends, and has those wait whose keys somebody else has.
+// finishBatch writes ends, but those whose keys somebody else has.
 func (w *worker) finishBatch(ctx context.Context, batch []completion) {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	keys, endings := make([]string, len(batch)), make([]ending, len(batch))
-	busy := false
 	for i, c := range batch {
-		job := c.held.job
-		keys[i], endings[i] = job.Key, ending{id: job.ID, token: job.Token, state: Done}
-		busy = busy || c.held.busy
+		keys[i], endings[i] = c.held.job.Key, c.held.job.done()
 	}
-	free, ids, err := keys, []int64(nil), error(nil)
-	if !busy {
-		ids, err = finishAll(ctx, w.q.pool, keys, endings)
-	}
-	if busy || isBusy(err) {
+	free := keys
+	ids, err := finishAll(ctx, w.q.pool, keys, endings)
+	if isBusy(err) {
 		free, ids, err = finishFree(ctx, w.q.pool, keys, endings)
 	}
 	var ended []*held
@@ -109,6 +106,34 @@ func (w *worker) finishBatch(ctx context.Context, batch []completion) {
 		c.result <- results[i]
 	}
 }
+
+// finishAlone writes the end of a job whose key somebody has: it waits in line for that, with a connection of its own, which only
+// some may have at once.
+func (w *worker) finishAlone(ctx context.Context, h *held) (ours bool, err error) {
+	select {
+	case w.alone <- struct{}{}:
+		defer func() { <-w.alone }()
+	case <-h.lost:
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	err = pgx.BeginFunc(ctx, w.q.pool, func(tx pgx.Tx) error {
+		if err := lockKeys(ctx, tx, h.job.Key); err != nil {
+			return err
+		}
+		ours, err = finish(ctx, tx, h.job.done())
+		return err
+	})
+	if err == nil {
+		w.release(h)
+	} else if ctx.Err() != nil {
+		err = errKeyBusy
+	}
+	return ours, err
+}
+
+func (j *Job) done() ending { return ending{id: j.ID, token: j.Token, state: Done} }
 
 // isBusy says that a statement waited for a lock as long as it may.
 func isBusy(err error) bool {

@@ -30,7 +30,7 @@ type held struct {
 	// lost is closed when the lease is lost; nothing may be written then.
 	lost chan struct{}
 	once sync.Once
-	// busy: its end waits for somebody who has its key. Its own goroutine's, and finishLoop's in between.
+	// busy: its end waits for somebody who has its key. Its own goroutine's.
 	busy bool
 
 	// Guarded by worker.mu: until when the lease is surely ours, by this machine's monotonic clock, and whether the
@@ -61,6 +61,7 @@ type worker struct {
 	beatNow  chan struct{}
 	done     chan completion
 	tell     chan struct{}
+	alone    chan struct{} // Places of finishAlone.
 	jobs     sync.WaitGroup
 
 	mu   sync.Mutex
@@ -77,6 +78,7 @@ type worker struct {
 func (q *Queue) Run(ctx context.Context) error {
 	w := &worker{
 		q: q, log: q.cfg.Log, beatNow: make(chan struct{}, 1), done: make(chan completion), tell: make(chan struct{}, 1), held: map[int64]*held{},
+		alone: make(chan struct{}, max(1, q.pool.Config().MaxConns/alonePart)),
 	}
 	q.metrics.known(q.kinds())
 	// Heartbeats have a connection of their own: handlers that take all of the pool's must not cost us our leases.

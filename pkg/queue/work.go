@@ -81,7 +81,8 @@ func (w *worker) attempt(ctx context.Context, handler Handler, h *held) (err, wh
 }
 
 // conclude writes the verdict, again and again while the database does not answer or OnEnd fails, for as long as a lease, and
-// while somebody else has the key. Then the job is let go, and whoever takes over its lease tries. It returns what came of it, as the label of metrics.
+// while somebody else has the key. Then the job is let go, and whoever takes over its lease tries. It returns what came of it, as
+// the label of metrics.
 func (w *worker) conclude(ctx context.Context, h *held, v verdict) string {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(settleRetry), backoff.WithMaxInterval(settleRetryMax), backoff.WithMaxElapsedTime(0))
@@ -98,11 +99,11 @@ func (w *worker) conclude(ctx context.Context, h *held, v verdict) string {
 			}
 			return orDefault(outcome, "lost")
 		}
-		if h.busy = errors.Is(err, errKeyBusy); h.busy {
-			until = time.Now().Add(w.q.cfg.Lease) // it is ours as long as its heartbeats say so
-		} else {
-			w.log.Error().Err(err).Int64("job", h.job.ID).Msg("writing the end of a job failed")
+		if errors.Is(err, errKeyBusy) {
+			h.busy, until = true, time.Now().Add(w.q.cfg.Lease) // it is ours as long as its heartbeats say so
+			continue
 		}
+		w.log.Error().Err(err).Int64("job", h.job.ID).Msg("writing the end of a job failed")
 		select {
 		case <-h.lost:
 			return "lost"
@@ -115,7 +116,11 @@ func (w *worker) conclude(ctx context.Context, h *held, v verdict) string {
 // write writes the verdict once. "" means that the job is not ours any more.
 func (w *worker) write(ctx context.Context, h *held, v verdict) (string, error) {
 	if v.final == Done {
-		ours, err := w.complete(h)
+		end := w.complete
+		if h.busy {
+			end = w.finishAlone
+		}
+		ours, err := end(ctx, h)
 		if err != nil || !ours {
 			return "", err
 		}

@@ -1,9 +1,10 @@
-// Command peers measures the queue beside River on one PostgreSQL server that waits for its disk, in one run, and prints a
-// table. River keeps no order and has no keys: its jobs are the easier ones.
+// Command peers measures the queue beside River on one PostgreSQL server that waits for its disk, in one run, prints a table, and
+// writes it as JSON if it is told where. River keeps no order and has no keys: its jobs are the easier ones.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -30,10 +32,11 @@ type peer struct {
 	keys bool
 	// prepare makes the tables of an empty database.
 	prepare func(ctx context.Context, url string) error
-	// enqueue adds jobs on so many keys.
-	enqueue func(ctx context.Context, pool *pgxpool.Pool, jobs, keys int) error
-	// left is SQL that counts the jobs that are not done yet.
-	left string
+	// enqueue adds jobs on so many keys, from one of them on.
+	enqueue func(ctx context.Context, pool *pgxpool.Pool, jobs, keys, from int) error
+	// left is SQL that counts the jobs that are not done yet, and took SQL that says of each that was done how many milliseconds
+	// lay between its enqueueing and its start.
+	left, took string
 	// work does jobs until ctx ends and calls started as each begins, with its attempt; places is how many at once.
 	work func(ctx context.Context, pool *pgxpool.Pool, places int, started func(ctx context.Context, attempt int)) error
 	// recovers is how long the job of a killed worker may take to run again for it to be measured; 0 is not measured.
@@ -52,9 +55,15 @@ func main() {
 	}
 	jobs := flag.Int("jobs", 20_000, "how many jobs a measurement of throughput does")
 	rounds := flag.Int("rounds", 3, "how often throughput is measured")
-	only := flag.String("only", "", "measure only what has this in its name: limit, throughput, latency, recovery")
+	only := flag.String("only", "", "measure only what has this in its name: limit, throughput, load, latency, recovery")
+	out := flag.String("out", "", "a file for the figures as JSON")
 	flag.Parse()
-	if err := run(context.Background(), &measurement{binaries: os.Getenv("PGBIN"), jobs: *jobs, rounds: *rounds}, *only); err != nil {
+	m := &measurement{binaries: os.Getenv("PGBIN"), jobs: *jobs, rounds: *rounds}
+	err := run(context.Background(), m, *only)
+	if err == nil {
+		err = m.print(*out)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -74,13 +83,11 @@ func run(ctx context.Context, m *measurement, only string) error {
 		return err
 	}
 	defer func() { _ = server.Stop(context.WithoutCancel(ctx)) }() // The directory is removed.
-	t := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "WHAT\tWHO\tFIGURE")
-	m.server, m.table = server.URL(), t
+	m.server = server.URL()
 	for _, step := range []struct {
 		name string
 		do   func(ctx context.Context) error
-	}{{"limit", m.limit}, {"throughput", m.throughput}, {"latency", m.latency}, {"recovery", m.recovery}} {
+	}{{"limit", m.limit}, {"throughput", m.throughput}, {"load", m.underLoad}, {"latency", m.latency}, {"recovery", m.recovery}} {
 		if !strings.Contains(step.name, only) {
 			continue
 		}
@@ -88,7 +95,7 @@ func run(ctx context.Context, m *measurement, only string) error {
 			return err
 		}
 	}
-	return t.Flush()
+	return nil
 }
 
 // measurement is one run.
@@ -99,12 +106,73 @@ type measurement struct {
 	jobs      int
 	rounds    int
 	databases int
-	table     *tabwriter.Writer
+	figures   []figure
 }
 
-func (m *measurement) tell(what, who, format string, args ...any) {
-	fmt.Fprintf(m.table, "%s\t%s\t%s\n", what, who, fmt.Sprintf(format, args...))
-	fmt.Fprintf(os.Stderr, "%s, %s: %s\n", what, who, fmt.Sprintf(format, args...)) // So that one sees it go on.
+// figure is a measured value. Least and Most are those of the rounds, where there are several.
+type figure struct {
+	What  string  `json:"what"`
+	Who   string  `json:"who"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+	Least float64 `json:"least,omitempty"`
+	Most  float64 `json:"most,omitempty"`
+}
+
+func (f figure) String() string {
+	s := fmt.Sprintf("%.4g %s", f.Value, f.Unit)
+	if f.Value >= 1000 {
+		s = fmt.Sprintf("%.0f %s", f.Value, f.Unit)
+	}
+	if f.Most > 0 {
+		s += fmt.Sprintf(" (%.0f to %.0f)", f.Least, f.Most)
+	}
+	return s
+}
+
+func (m *measurement) tell(f figure) {
+	m.figures = append(m.figures, f)
+	fmt.Fprintf(os.Stderr, "%s, %s: %s\n", f.What, f.Who, f) // So that one sees it go on.
+}
+
+// goals are what our figures should reach, by their name: at most that, and those of throughput at least River's best.
+var goals = map[string]float64{"idle: enqueue to start, p50": 3, "idle: enqueue to start, p99": 20, "kill -9 to running again": 11}
+
+// goal says what a figure of ours should be and whether it is, "-" where there is no goal.
+func (m *measurement) goal(f figure) string {
+	if f.Who != ours.name {
+		return "-"
+	}
+	want, met := goals[f.What], false
+	if met = f.Value <= want; strings.HasPrefix(f.What, "throughput") {
+		for _, other := range m.figures {
+			if other.What == f.What && other.Who != ours.name {
+				want = max(want, other.Value)
+			}
+		}
+		met = f.Value >= want
+	}
+	if want == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f: %s", want, map[bool]string{true: "met", false: "missed"}[met])
+}
+
+// print writes the table, and the figures into a file if there is to be one.
+func (m *measurement) print(out string) error {
+	t := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "WHAT\tWHO\tFIGURE\tGOAL")
+	for _, f := range m.figures {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.What, f.Who, f, m.goal(f))
+	}
+	if err := t.Flush(); err != nil || out == "" {
+		return err
+	}
+	text, err := json.MarshalIndent(m.figures, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(out, append(text, '\n'), 0o644)
 }
 
 // database makes an empty database for a peer and opens it.
@@ -149,16 +217,13 @@ func (m *measurement) limit(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "pgbench"), "--no-vacuum", "--client=8", "--jobs=2", "--time=5", "--protocol=prepared", "--file=/dev/stdin", where)
 	cmd.Stdin = strings.NewReader("\\set id random(1, 100000)\nUPDATE counters SET n = n + 1 WHERE id = :id;\n")
 	out, err := cmd.CombinedOutput()
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
-		m.tell("limit", "pgbench", "is not installed")
-		return nil
-	}
 	tps := regexp.MustCompile(`tps = (\d+)`).FindSubmatch(out)
 	if err != nil || tps == nil {
 		return fmt.Errorf("pgbench: %w\n%s", err, out)
 	}
-	m.tell("limit: one-row updates, 8 clients", "pgbench", "%s a second", tps[1])
-	return nil
+	value, err := strconv.ParseFloat(string(tps[1]), 64)
+	m.tell(figure{What: "limit: one-row updates, 8 clients", Who: "pgbench", Value: value, Unit: "a second"})
+	return err
 }
 
 // load is a measurement of throughput: who does jobs on how many keys in how many processes.
@@ -168,26 +233,31 @@ type load struct {
 }
 
 func (l load) String() string {
-	s := fmt.Sprintf("throughput: %d keys, %d process", l.keys, l.processes)
+	s := fmt.Sprintf("%d keys, %d process", l.keys, l.processes)
 	if l.processes > 1 {
 		s += "es"
 	}
 	return s
 }
 
-// throughput measures how fast jobs that wait are done, with keys for who has them: the median of some rounds. A round
-// measures all, so that what else the machine does hits all alike.
-func (m *measurement) throughput(ctx context.Context) error {
-	var loads []load
+// loads are all that is measured with jobs that come or wait, with keys for who has them.
+func loads() (list []load) {
 	for _, keys := range []int{1000, 10, 1} {
 		for _, processes := range []int{1, 4} {
 			for _, p := range peers {
 				if p.keys || keys == 1000 {
-					loads = append(loads, load{p, keys, processes})
+					list = append(list, load{p, keys, processes})
 				}
 			}
 		}
 	}
+	return list
+}
+
+// throughput measures how fast jobs that wait are done: the median of some rounds. A round measures all, so that what else the
+// machine does hits all alike.
+func (m *measurement) throughput(ctx context.Context) error {
+	loads := loads()
 	figures := make([][]float64, len(loads))
 	for range m.rounds {
 		for i, l := range loads {
@@ -200,7 +270,7 @@ func (m *measurement) throughput(ctx context.Context) error {
 	}
 	for i, l := range loads {
 		slices.Sort(figures[i])
-		m.tell(l.String(), l.peer.name, "%.0f jobs a second (%.0f to %.0f)", figures[i][m.rounds/2], figures[i][0], figures[i][m.rounds-1])
+		m.tell(figure{"throughput: " + l.String(), l.peer.name, figures[i][m.rounds/2], "jobs a second", figures[i][0], figures[i][m.rounds-1]})
 	}
 	return nil
 }
@@ -215,7 +285,7 @@ func (m *measurement) throughputOf(ctx context.Context, l load) (float64, error)
 	if l.keys < 1000 {
 		jobs /= 10 // They take longer.
 	}
-	if err := l.peer.enqueue(ctx, pool, jobs, l.keys); err != nil {
+	if err := l.peer.enqueue(ctx, pool, jobs, l.keys, 0); err != nil {
 		return 0, err
 	}
 	if _, err := pool.Exec(ctx, "VACUUM ANALYZE"); err != nil {
@@ -228,14 +298,22 @@ func (m *measurement) throughputOf(ctx context.Context, l load) (float64, error)
 	defer workers.kill()
 	began := time.Now()
 	workers.goOn()
+	err = l.done(ctx, pool, jobs)
+	return float64(jobs) / time.Since(began).Seconds(), err
+}
+
+// done waits until no job is left.
+func (l load) done(ctx context.Context, pool *pgxpool.Pool, jobs int) error {
+	const limit = 5 * time.Minute
+	began := time.Now()
 	for left := 1; left > 0; {
 		<-time.After(20 * time.Millisecond)
 		if err := pool.QueryRow(ctx, l.peer.left).Scan(&left); err != nil {
-			return 0, err
+			return err
 		}
-		if time.Since(began) > 5*time.Minute {
-			return 0, fmt.Errorf("%d of %d jobs are left after 5 minutes", left, jobs)
+		if time.Since(began) > limit {
+			return fmt.Errorf("%d of %d jobs are left after %s", left, jobs, limit)
 		}
 	}
-	return float64(jobs) / time.Since(began).Seconds(), nil
+	return nil
 }

@@ -15,11 +15,12 @@ import (
 var ours = peer{
 	name: "reconciler", keys: true, recovers: time.Minute,
 	left: "SELECT count(*) FROM jobs WHERE kind = 'bench'",
+	took: "SELECT extract(epoch FROM started_at - created_at) * 1000 AS took FROM job_history WHERE kind = 'bench'",
 	prepare: func(ctx context.Context, url string) error {
 		_, _, err := postgres.Migrate(ctx, url)
 		return err
 	},
-	enqueue: func(ctx context.Context, pool *pgxpool.Pool, jobs, keys int) error {
+	enqueue: func(ctx context.Context, pool *pgxpool.Pool, jobs, keys, first int) error {
 		const each = 500
 		q := queue.New(pool, queue.Config{})
 		for from := 0; from < jobs; from += each {
@@ -27,7 +28,7 @@ var ours = peer{
 			for n := from; n < min(from+each, jobs); n++ {
 				key := "hangs"
 				if keys != hangs {
-					key = fmt.Sprint("key", n%keys)
+					key = fmt.Sprint("key", (first+n)%keys)
 				}
 				inserts = append(inserts, queue.Insert{Kind: "bench", Key: key})
 			}

@@ -50,6 +50,7 @@ func riverPeer(name string, recovers time.Duration, tune func(*river.Config)) pe
 	return peer{
 		name: name, recovers: recovers,
 		left: "SELECT count(*) FROM river_job WHERE state <> 'completed'",
+		took: "SELECT extract(epoch FROM attempted_at - created_at) * 1000 AS took FROM river_job",
 		prepare: func(ctx context.Context, url string) error {
 			pool, err := pgxpool.New(ctx, url)
 			if err != nil {
@@ -63,7 +64,7 @@ func riverPeer(name string, recovers time.Duration, tune func(*river.Config)) pe
 			_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
 			return err
 		},
-		enqueue: func(ctx context.Context, pool *pgxpool.Pool, jobs, keys int) error {
+		enqueue: func(ctx context.Context, pool *pgxpool.Pool, jobs, keys, _ int) error {
 			client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Logger: quiet})
 			if err != nil {
 				return err
