@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,10 +17,14 @@ import (
 )
 
 const (
-	// soakHistory and soakQueued name the variables with the numbers of jobs that ended in the four weeks before and that
-	// wait for a later time.
+	// soakHistory and soakQueued name the variables with the numbers of jobs that ended in the four weeks before, and that are
+	// queued: half of them wait for tomorrow, the others are due and of the lowest priority.
 	soakHistory = "RECONCILER_SOAK_HISTORY"
 	soakQueued  = "RECONCILER_SOAK_QUEUED"
+	// soakGrowth is how much the table of live jobs may grow in the second half of the time: it is as large as it gets by then.
+	soakGrowth = 1.2
+	// soakStart is what the slowest but one in a hundred may take to start.
+	soakStart = 250 * time.Millisecond
 )
 
 // soakFill makes both, in parts, so that no statement is as long as the default limit.
@@ -27,11 +32,12 @@ var soakFill = map[string]string{
 	soakHistory: `INSERT INTO job_history (id, finished_at, created_at, run_at, generation, state, priority, attempt, max_attempts, kind, key, failures, args)
 		SELECT n + 1000000000, now() - random() * interval '27 days', now(), now(), 0, 3, 2, 1, 8, 'old', 'key' || n % 50000, '[]', '{}' FROM generate_series($1::bigint, $2::bigint) n`,
 	soakQueued: `INSERT INTO jobs (key, kind, due_at, run_at, state, priority, max_attempts)
-		SELECT 'waits' || n, 'k', now() + interval '1 day', now() + interval '1 day', 1, 2, 8 FROM generate_series($1::bigint, $2::bigint) n`,
+		SELECT 'waits' || n, 'backlog', at, at, 1, 4, 8 FROM (SELECT n, CASE n % 2 WHEN 0 THEN now() ELSE now() + interval '1 day' END AS at FROM generate_series($1::bigint, $2::bigint) n) t`,
 }
 
-// BenchmarkSoak measures bursts of 20 jobs on 1,000 keys beside many that wait and very many that ended: the time to start,
-// to find a job and to list those of a key, and how the table of live jobs grows. `make soak` runs it with large numbers.
+// BenchmarkSoak measures bursts of 20 jobs on 1,000 keys beside many that are queued and very many that ended: the time to start,
+// to find a job and to list those of a key, how long what is due besides takes, and how the table of live jobs grows. `make soak`
+// runs it with large numbers, and fails if jobs start late or the table goes on growing.
 func BenchmarkSoak(b *testing.B) {
 	const burst, part = 20, 100_000
 	pool := testenv.Pool(b)
@@ -61,17 +67,25 @@ func BenchmarkSoak(b *testing.B) {
 		started <- time.Now()
 		return nil
 	}})
+	began := time.Now()
+	var backlog, drained atomic.Int64
+	q.Handle("backlog", Handler{Work: func(context.Context, *Job) error {
+		if backlog.Add(1) == int64(count[soakQueued]/2) {
+			drained.Store(time.Since(began).Milliseconds())
+		}
+		return nil
+	}})
 	ctx, stop := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- q.Run(ctx) }()
-	before := tableSize(b, q)
+	sizes := []float64{tableSize(b, q)}
 	var starts, gets, lists []time.Duration
 	timed := func(act func() error) time.Duration {
-		began := time.Now()
+		from := time.Now()
 		if err := act(); err != nil {
 			b.Fatal(err)
 		}
-		return time.Since(began)
+		return time.Since(from)
 	}
 	for b.Loop() {
 		inserts := make([]Insert, burst)
@@ -93,14 +107,26 @@ func BenchmarkSoak(b *testing.B) {
 			_, err := q.List(b.Context(), Filter{Key: fmt.Sprint("key", rand.IntN(50000))})
 			return err
 		}))
+		if time.Since(began) > time.Duration(len(sizes))*time.Second {
+			sizes = append(sizes, tableSize(b, q))
+		}
 	}
 	for name, took := range map[string][]time.Duration{"start": starts, "get": gets, "list": lists} {
 		slices.Sort(took)
 		b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, name+"-p50-ms")
 		b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, name+"-p99-ms")
 	}
-	b.ReportMetric(before, "jobs-MiB-before")
-	b.ReportMetric(tableSize(b, q), "jobs-MiB-after")
+	b.ReportMetric(float64(drained.Load())/1000, "backlog-s")
+	half, last := sizes[len(sizes)/2], tableSize(b, q)
+	b.ReportMetric(sizes[0], "jobs-MiB-before")
+	b.ReportMetric(half, "jobs-MiB-half")
+	b.ReportMetric(last, "jobs-MiB-after")
+	if len(sizes) > 60 && last > half*soakGrowth {
+		b.Errorf("the table of live jobs grows from %.0f to %.0f MiB in the second half", half, last)
+	}
+	if late := starts[len(starts)*99/100]; len(sizes) > 60 && late > soakStart {
+		b.Errorf("one in a hundred jobs starts after %s", late)
+	}
 	stop()
 	if err := <-ended; err != nil {
 		b.Error(err)
