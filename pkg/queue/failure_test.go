@@ -263,6 +263,58 @@ func TestFinishCommitsWithTheHandlersOwnWrites(t *testing.T) {
 	})
 }
 
+func TestDepthAndAgeOfEachKindAreMeasured(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	cfg := quick()
+	cfg.Sweep = 100 * time.Millisecond
+	q := queue.New(pool, cfg)
+	hold := make(chan struct{})
+	for _, kind := range []string{"a", "b"} {
+		q.Handle(kind, work(func(context.Context, *queue.Job) error { <-hold; return nil }))
+	}
+	for _, insert := range []queue.Insert{{Kind: "a", Key: "x"}, {Kind: "a", Key: "x"}, {Kind: "b", Key: "x"}, {Kind: "b", Key: "y", RunAt: time.Now().Add(time.Hour)}} {
+		enqueue(t, pool, q, insert)
+	}
+	if _, err := pool.Exec(t.Context(), `UPDATE jobs SET run_at = now() - interval '1 hour' WHERE kind = 'a' AND state = 0`); err != nil {
+		t.Fatal(err)
+	}
+	run(t, q)
+	t.Cleanup(func() { close(hold) })
+	registry := prometheus.NewPedanticRegistry()
+	for _, c := range q.Collectors() {
+		if err := registry.Register(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = `
+		# HELP reconciler_queue_jobs Live jobs, as last measured by this process.
+		# TYPE reconciler_queue_jobs gauge
+		reconciler_queue_jobs{kind="a",state="blocked"} 1
+		reconciler_queue_jobs{kind="a",state="running"} 1
+		reconciler_queue_jobs{kind="b",state="blocked"} 1
+		reconciler_queue_jobs{kind="b",state="ready"} 1
+	`
+	until(t, "the depth is measured", func() bool {
+		return testutil.GatherAndCompare(registry, strings.NewReader(want), "reconciler_queue_jobs") == nil
+	})
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ages := map[string]float64{}
+	for _, family := range families {
+		if family.GetName() == "reconciler_queue_oldest_seconds" {
+			for _, m := range family.GetMetric() {
+				ages[m.GetLabel()[0].GetValue()+" "+m.GetLabel()[1].GetValue()] = m.GetGauge().GetValue()
+			}
+		}
+	}
+	if ages["a blocked"] < 3600 || ages["a running"] > 60 || ages["b ready"] != 0 {
+		t.Errorf("the ages are %v", ages)
+	}
+}
+
 func TestShutdownWaitsThenReleasesWithoutBurningAnAttempt(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t)

@@ -145,7 +145,10 @@ func (tr *traffic) settle() {
 func TestLosesNothingWhenPostgresIsRestarted(t *testing.T) {
 	t.Parallel()
 	server := testenv.NewServer(t, testenv.ServerConfig{})
-	tr := startTraffic(t, postgres.Config{URL: server.URL()}, quick())
+	cfg := quick()
+	cfg.Lease = patience // a restart of a loaded machine is shorter
+	tr := startTraffic(t, postgres.Config{URL: server.URL()}, cfg)
+	long, end := tr.long()
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL} {
 		tr.flows()
 		if err := server.Restart(t.Context(), signal); err != nil {
@@ -153,7 +156,34 @@ func TestLosesNothingWhenPostgresIsRestarted(t *testing.T) {
 		}
 	}
 	tr.flows()
+	end()
+	if e := wantState(t, tr.queues[0], long, queue.Done); e.Attempt != 1 {
+		t.Errorf("a job that ran all the time was taken from its worker: %+v", e.Failures)
+	}
 	tr.settle()
+}
+
+// long begins a job that runs until end is called, or its context ends.
+func (tr *traffic) long() (id int64, end func()) {
+	tr.t.Helper()
+	release := make(chan struct{})
+	for _, q := range tr.queues {
+		q.Handle("long", work(func(ctx context.Context, job *queue.Job) error {
+			defer tr.busy.enter(tr.t, job.Key)()
+			select {
+			case <-release:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}))
+	}
+	id = enqueue(tr.t, tr.pool, tr.queues[0], queue.Insert{Kind: "long", Key: "long"})[0].ID
+	until(tr.t, "the long job runs", func() bool {
+		e, err := tr.queues[0].Get(tr.t.Context(), id)
+		return err == nil && e.State == queue.Running
+	})
+	return id, func() { close(release) }
 }
 
 func TestLosesNothingWhenTheStandbyIsPromoted(t *testing.T) {
