@@ -72,7 +72,8 @@ func (e *execution) send(ctx context.Context, h *golden.HTTP, values golden.Valu
 	}
 	// What expressions gave may be secret: the address is told as the platform wrote it.
 	e.log(ctx, step, "%s %s", r.Method, h.URL)
-	// Nothing stands between this question and the request: a worker that was stopped before it finds that the run is lost.
+	// Only the way to the receiver stands between this question and the request: a worker that was stopped before it finds that the
+	// run is lost. What one sends late that is stopped behind it has the key by which the receiver knows it.
 	if err := e.Runs.alive(ctx, e.Pool, e.run); err != nil {
 		return answer, err
 	}

@@ -59,7 +59,8 @@ func (q *Queue) makePartition(ctx context.Context, at time.Time) error {
 		if err := tx.QueryRow(ctx, sqlTable, name).Scan(&there); err != nil || there {
 			return err
 		}
-		// Attached and not made in its place, for that would lock out those who read or write the history.
+		// Attached and not made in its place, for that would lock out those who write the history. Who reads it waits only while the
+		// default partition is looked through, which has no more than what was there before there were partitions.
 		_, err := tx.Exec(ctx, fmt.Sprintf("CREATE TABLE %[1]s (LIKE job_history INCLUDING DEFAULTS INCLUDING CONSTRAINTS); ALTER TABLE job_history ATTACH PARTITION %[1]s FOR VALUES FROM ('%[2]s') TO ('%[3]s')",
 			name, from.Format(time.RFC3339), from.Add(week).Format(time.RFC3339)))
 		return err
