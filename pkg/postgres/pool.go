@@ -77,7 +77,8 @@ func (c Config) apply(pc *pgxpool.Config) {
 	params := cc.RuntimeParams
 	params["application_name"] = orDefault(c.ApplicationName, "reconciler")
 	if c.PgBouncer {
-		cc.DefaultQueryExecMode = pgx.QueryExecModeExec
+		// Unlike QueryExecModeExec, arguments have the types that the server wants of them, as in a pool without a pooler.
+		cc.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 		return
 	}
 	setLimit(params, "statement_timeout", orDefault(c.StatementTimeout, DefaultStatementTimeout))

@@ -49,6 +49,10 @@ func TestOpenForPgBouncerPreparesNothing(t *testing.T) {
 	if prepared != 0 {
 		t.Errorf("%d statements are prepared", prepared)
 	}
+	var value, word string
+	if err := pool.QueryRow(t.Context(), "SELECT $1::json ->> 'key', ($2::text[])[2]", map[string]string{"key": "x"}, []string{"a", "b"}).Scan(&value, &word); err != nil || value+word != "xb" {
+		t.Errorf("JSON and lists arrive as %q and %q: %v", value, word, err)
+	}
 }
 
 func TestOpenTellsWhatIsWrong(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/queue"
 )
 
-// Statements are not prepared there, and arguments get their types in another way: each statement is used once.
+// Statements are not prepared there: each is used once.
 func TestEachStatementWorksThroughPgBouncer(t *testing.T) {
 	t.Parallel()
 	pool, err := postgres.Open(t.Context(), postgres.Config{URL: testenv.PgBouncer(t, testenv.NewServer(t, testenv.ServerConfig{})), PgBouncer: true})
