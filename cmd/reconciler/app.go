@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,7 @@ type app struct {
 	cfg        *config
 	log        zerolog.Logger
 	pool       *pgxpool.Pool
+	listen     *pgx.ConnConfig // Past PgBouncer; nil where the pool's own settings do.
 	embedded   *postgres.Embedded
 	queue      *queue.Queue
 	watcher    *gitwatch.Watcher
@@ -66,13 +68,13 @@ func database(ctx context.Context, cfg *config, log zerolog.Logger) (pool *pgxpo
 		}
 		url = embedded.URL()
 	}
-	from, to, err := postgres.Migrate(ctx, url)
+	from, to, err := postgres.Migrate(ctx, cmp.Or(cfg.Database.Direct.value, url))
 	if err == nil {
 		if from != to {
 			log.Info().Int64("from", from).Int64("to", to).Msg("database migrated")
 		}
 		pool, err = postgres.Open(ctx, postgres.Config{
-			URL: url, ApplicationName: "reconciler " + cfg.Instance, MaxConns: int32(cfg.Database.MaxConnections), PgBouncer: cfg.Database.PgBouncer,
+			URL: url, ApplicationName: cfg.clientName(), MaxConns: int32(cfg.Database.MaxConnections), PgBouncer: cfg.Database.PgBouncer,
 			IdleInTransaction: min(cfg.Queue.Lease, postgres.DefaultIdleInTransaction),
 		})
 	}
@@ -81,6 +83,17 @@ func database(ctx context.Context, cfg *config, log zerolog.Logger) (pool *pgxpo
 	}
 	return pool, embedded, err
 }
+
+// listening returns the settings of the connection that listens past PgBouncer, or nil where there is none.
+func listening(cfg *config) (*pgx.ConnConfig, error) {
+	if !cfg.Database.PgBouncer {
+		return nil, nil
+	}
+	return postgres.Connection(postgres.Config{URL: cfg.Database.Direct.value, ApplicationName: cfg.clientName()})
+}
+
+// clientName is what pg_stat_activity shows of our connections.
+func (c *config) clientName() string { return "reconciler " + c.Instance }
 
 // newApp wires the rooms. close gives everything back.
 func newApp(ctx context.Context, cfg *config) (a *app, err error) {
@@ -99,6 +112,9 @@ func newApp(ctx context.Context, cfg *config) (a *app, err error) {
 	keys, err := secret.LoadKeyring(cfg.KeyFile, true)
 	if err != nil {
 		return nil, fault.New(fault.FileUnreadable, "%w", err)
+	}
+	if a.listen, err = listening(cfg); err != nil {
+		return nil, err
 	}
 	if a.pool, a.embedded, err = database(ctx, cfg, a.log); err != nil {
 		return nil, err
@@ -169,7 +185,7 @@ func (a *app) wire(keys *secret.Keyring, redactor *secret.Redactor) {
 	}
 	a.queue = queue.New(a.pool, queue.Config{
 		Workers: cfg.Queue.Workers, PerRepository: cfg.Queue.PerRepository, PerOwner: cfg.Queue.PerOwner,
-		Lease: cfg.Queue.Lease, Heartbeat: cfg.Queue.Lease / 3, Log: a.log, Redact: redactor.Redact,
+		Lease: cfg.Queue.Lease, Heartbeat: cfg.Queue.Lease / 3, Listen: a.listen, Log: a.log, Redact: redactor.Redact,
 	})
 	plans, runs, versions := &planner.Store{Keys: keys}, &apply.Store{Keys: keys}, &platform.Store{}
 	r := &reconcile.Reconciler{

@@ -63,8 +63,12 @@ type databaseConfig struct {
 	Binaries string `yaml:"binaries"`
 	// MaxConnections of the pool, 4 to 1000. Default: 16.
 	MaxConnections int `yaml:"maxConnections"`
-	// PgBouncer says that the URL leads through PgBouncer in transaction mode.
+	// PgBouncer says that the URL leads through PgBouncer in transaction mode, which keeps no sessions: give direct as well.
 	PgBouncer bool `yaml:"pgbouncer"`
+	// Direct is the URL of the same database, as the same user, past PgBouncer: there the schema is migrated when a server
+	// starts, and each replica keeps one connection on which it hears of new jobs. While that is lost, idle workers look for
+	// jobs every 5 s.
+	Direct secretConfig `yaml:"direct"`
 }
 
 // serverConfig is the HTTP side.

@@ -129,12 +129,26 @@ func (c *config) check(k *configCheck) fault.List {
 func (c *config) checkDatabase(k *configCheck) {
 	between(k, keys{"database", "maxConnections"}, c.Database.MaxConnections, 4, 1000, "4 to 1000",
 		"with fewer, jobs and requests wait for each other, and more of them a database server refuses")
-	if path := (keys{"database", "url"}); k.given(path...) {
-		if err := c.Database.URL.resolve(k.base); err != nil {
-			k.bad(path, "has no value: %w", err)
-		} else if _, err := pgx.ParseConfig(c.Database.URL.value); err != nil {
-			k.note(path, fault.New(fault.DatabaseURL, "database.url: %w", err))
+	for key, s := range map[string]*secretConfig{"url": &c.Database.URL, "direct": &c.Database.Direct} {
+		path := keys{"database", key}
+		if !k.given(path...) {
+			continue
 		}
+		if err := s.resolve(k.base); err != nil {
+			k.bad(path, "has no value: %w", err)
+		} else if _, err := pgx.ParseConfig(s.value); err != nil {
+			k.note(path, fault.New(fault.DatabaseURL, "%s: %w", path, err))
+		}
+	}
+	direct := keys{"database", "direct"}
+	switch pooled, given := c.Database.PgBouncer, k.given(direct...); {
+	case pooled && !k.given("database", "url"):
+		k.bad(keys{"database", "pgbouncer"}, "means nothing without database.url")
+	case pooled && !given:
+		k.note(direct, fault.New(fault.ConfigMissing, "%s is missing: PgBouncer keeps no session for migrations and LISTEN", direct).
+			Do("Give the URL of the same database that leads to PostgreSQL itself."))
+	case given && !pooled:
+		k.bad(direct, "means nothing without database.pgbouncer")
 	}
 }
 

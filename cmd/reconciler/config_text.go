@@ -10,7 +10,7 @@ import (
 // hide takes the source line from faults where a secret stands on it: itself, in place of the file or variable that holds
 // it.
 func hide(text document.Text, faults fault.List) {
-	secrets := []keys{{"database", "url"}}
+	secrets := []keys{{"database", "url"}, {"database", "direct"}}
 	if node := text.Node("secrets"); node != nil && node.Kind == yaml.MappingNode {
 		for i := 0; i < len(node.Content); i += 2 {
 			secrets = append(secrets, keys{"secrets", node.Content[i].Value})

@@ -71,6 +71,8 @@ type options struct {
 	poll string
 	// proxied puts a proxy between the server and Gitea.
 	proxied bool
+	// pooled puts a PgBouncer in transaction mode between the server and its database.
+	pooled bool
 }
 
 const defaultEnvironment = `
@@ -115,11 +117,15 @@ func newWorld(t *testing.T, o options) *world {
 	}
 	w.write("token.gitea", w.gitea.Bot.Token)
 	w.write("secret", secret)
+	database := "{url: {file: database}}"
+	if o.pooled {
+		database = w.pool()
+	}
 	w.write("database", w.database)
 	w.write("reconciler.yaml", fmt.Sprintf(`
 instance: %s
 data: data
-database: {url: {file: database}}
+database: %s
 server: {listen: %s}
 platform: {directory: platform, poll: 1s}
 forges:
@@ -137,10 +143,10 @@ repositories:
     poll: %s
 queue: {lease: 3s}
 log: {format: json, level: info}
-%s`, instance, address, forge, w.gitea.Bot.Login, w.app.FullName(), w.app.URL, cmp.Or(o.poll, "2s"), o.more))
+%s`, instance, database, address, forge, w.gitea.Bot.Login, w.app.FullName(), w.app.URL, cmp.Or(o.poll, "2s"), o.more))
+	t.Cleanup(w.showLogs)
 	w.start()
 	t.Cleanup(func() { w.stop(os.Interrupt) })
-	t.Cleanup(w.showLogs)
 	out, err := w.reconciler("token", "create", "e2e", "--config", w.path("reconciler.yaml"))
 	w.must(err)
 	w.token = strings.TrimSpace(out)

@@ -46,19 +46,17 @@ type Config struct {
 	IdleInTransaction time.Duration
 	// PgBouncer is set when URL leads through a pooler in transaction mode. Statements are then not prepared, and the
 	// two limits above are not sent (the pooler refuses them as start-up parameters): set them on the role with
-	// ALTER ROLE … SET. LISTEN and migrations need a URL that leads to the server itself.
+	// ALTER ROLE … SET. LISTEN and migrations need a URL that leads to the server itself, see [Connection] and [Migrate].
 	PgBouncer bool
 }
 
 // Open makes a pool and proves with one query that the server answers and is new enough. The caller closes the pool.
 // Errors are faults: [fault.DatabaseURL], [fault.DatabaseUnreachable], [fault.DatabaseTooOld].
 func Open(ctx context.Context, cfg Config) (*pgxpool.Pool, error) {
-	pc, err := pgxpool.ParseConfig(cfg.URL)
+	pc, err := cfg.settings()
 	if err != nil {
-		// pgx masks the password in the text of this error.
-		return nil, fault.New(fault.DatabaseURL, "read the database URL: %w", err)
+		return nil, err
 	}
-	cfg.apply(pc)
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fault.New(fault.DatabaseURL, "make a connection pool: %w", err)
@@ -70,7 +68,22 @@ func Open(ctx context.Context, cfg Config) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
-func (c Config) apply(pc *pgxpool.Config) {
+// Connection returns the settings of one connection outside of any pool, for [NewListener]. The error is a [fault.DatabaseURL].
+func Connection(cfg Config) (*pgx.ConnConfig, error) {
+	pc, err := cfg.settings()
+	if err != nil {
+		return nil, err
+	}
+	return pc.ConnConfig, nil
+}
+
+// settings reads the URL, and puts the rest of the configuration over it.
+func (c Config) settings() (*pgxpool.Config, error) {
+	pc, err := pgxpool.ParseConfig(c.URL)
+	if err != nil {
+		// pgx masks the password in the text of this error.
+		return nil, fault.New(fault.DatabaseURL, "read the database URL: %w", err)
+	}
 	pc.MaxConns = orDefault(c.MaxConns, DefaultMaxConns)
 	cc := pc.ConnConfig
 	cc.ConnectTimeout = orDefault(c.ConnectTimeout, DefaultConnectTimeout)
@@ -79,10 +92,11 @@ func (c Config) apply(pc *pgxpool.Config) {
 	if c.PgBouncer {
 		// Unlike QueryExecModeExec, arguments have the types that the server wants of them, as in a pool without a pooler.
 		cc.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-		return
+		return pc, nil
 	}
 	setLimit(params, "statement_timeout", orDefault(c.StatementTimeout, DefaultStatementTimeout))
 	setLimit(params, "idle_in_transaction_session_timeout", orDefault(c.IdleInTransaction, DefaultIdleInTransaction))
+	return pc, nil
 }
 
 // setLimit writes a time limit in milliseconds. Below zero becomes 0, which is PostgreSQL's word for "no limit".
