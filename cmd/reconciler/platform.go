@@ -31,8 +31,8 @@ type platformWatcher struct {
 	changed func(context.Context, pgx.Tx) error
 	log     zerolog.Logger
 
-	// seen is what was offered last by this process: replicas with different folders must not take turns in changing the
-	// configuration back and forth.
+	// seen is the digest of what was offered last by this process: replicas with different folders or branches must not take
+	// turns in changing the configuration back and forth.
 	seen string
 	// told is what was logged last.
 	told string
@@ -50,26 +50,47 @@ func (w *platformWatcher) run(ctx context.Context) error {
 	}
 }
 
+// platformTimeout bounds a look with all its tries: a clone of a large repository over a slow line.
 const platformTimeout = 2 * time.Minute
 
+// look reads and offers once, and again at once whenever another replica has offered something else meanwhile.
 func (w *platformWatcher) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, platformTimeout)
 	defer cancel()
-	files, source, commit, err := w.read(ctx)
+	for {
+		c, err := w.read(ctx)
+		if err == nil {
+			err = w.offer(ctx, c)
+		}
+		if !errors.Is(err, platform.ErrOvertaken) {
+			return err
+		}
+	}
+}
+
+// read reads the configuration as it is now.
+func (w *platformWatcher) read(ctx context.Context) (platform.Candidate, error) {
+	newest, err := w.store.Newest(ctx, w.pool)
 	if err != nil {
-		return err
+		return platform.Candidate{}, err
 	}
-	version := commit
-	if version == "" {
-		version = fmt.Sprint(files)
-	}
-	if version == w.seen {
+	c, err := w.content(ctx)
+	c.Since = newest
+	return c, err
+}
+
+// offer brings what was read into force. What this process has offered before it offers again only if another commit of the
+// same branch took its place: whoever looked last knows what the branch has.
+func (w *platformWatcher) offer(ctx context.Context, c platform.Candidate) error {
+	version := c.Files.Digest()
+	replaced := c.Since.Source == c.Source && c.Since.Commit != c.Commit && c.Since.Digest != version
+	if version == w.seen && !replaced {
 		return nil
 	}
 	var changed bool
 	var faults fault.List
-	err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) (err error) {
-		if changed, faults, err = w.store.Offer(ctx, tx, source, commit, files); err != nil || !changed {
+	err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) (err error) {
+		if changed, faults, err = w.store.Offer(ctx, tx, c); err != nil || !changed {
 			return err
 		}
 		return w.changed(ctx, tx)
@@ -82,7 +103,7 @@ func (w *platformWatcher) look(ctx context.Context) error {
 		w.seen = version
 	}
 	told := fmt.Sprint(version, faults)
-	if told == w.told {
+	if told == w.told && !changed {
 		return nil
 	}
 	w.told = told
@@ -90,21 +111,21 @@ func (w *platformWatcher) look(ctx context.Context) error {
 		w.log.Error().Str("code", string(f.Code)).Str("place", f.Place.String()).Str("severity", f.Severity.String()).Msg("platform configuration: " + f.Message)
 	}
 	if changed {
-		w.log.Info().Str("source", source).Str("commit", commit).Msg("platform configuration in force")
+		w.log.Info().Str("source", c.Source).Str("commit", c.Commit).Msg("platform configuration in force")
 	}
 	return nil
 }
 
-// read returns the files of the configuration; without any source, those that suit a first try.
-func (w *platformWatcher) read(ctx context.Context) (files platform.Files, source, commit string, err error) {
+// content returns what the source holds; without any source, what suits a first try.
+func (w *platformWatcher) content(ctx context.Context) (platform.Candidate, error) {
 	switch {
 	case w.cfg.Directory != "":
-		files, err = readPlatform(w.cfg.Directory)
-		return files, w.cfg.Directory, "", err
+		files, err := readPlatform(w.cfg.Directory)
+		return platform.Candidate{Source: w.cfg.Directory, Files: files}, err
 	case w.cfg.Repository != "":
 		return w.fetch(ctx)
 	default:
-		return builtInPlatform(), "built in", "", nil
+		return platform.Candidate{Source: "built in", Files: builtInPlatform()}, nil
 	}
 }
 
@@ -122,26 +143,26 @@ func builtInPlatform() platform.Files {
 	return platform.Files{"environments/local.yaml": "target:\n  directory:\n    path: local\n"}
 }
 
-func (w *platformWatcher) fetch(ctx context.Context) (platform.Files, string, string, error) {
+func (w *platformWatcher) fetch(ctx context.Context) (platform.Candidate, error) {
 	ref := "refs/heads/" + w.cfg.Branch
 	refs, err := w.git.ListRefs(ctx, w.remote, ref)
 	if err != nil {
-		return nil, "", "", err
+		return platform.Candidate{}, err
 	}
 	commit, ok := refs.Commits[ref]
 	if !ok {
-		return nil, "", "", fault.New(fault.BranchGone, "the platform's repository has no branch %s", w.cfg.Branch)
+		return platform.Candidate{}, fault.New(fault.BranchGone, "the platform's repository has no branch %s", w.cfg.Branch)
 	}
 	mirror, _, err := w.git.OpenMirror(filepath.Join(w.dir, "mirror"), w.remote)
 	if err != nil {
-		return nil, "", "", err
+		return platform.Candidate{}, err
 	}
 	if err := mirror.Fetch(ctx, gitrepo.Want{Commit: commit, Ref: ref}); err != nil {
-		return nil, "", "", err
+		return platform.Candidate{}, err
 	}
 	tree, err := mirror.Tree(ctx, commit)
 	if err != nil {
-		return nil, "", "", err
+		return platform.Candidate{}, err
 	}
 	prefix := ""
 	if w.cfg.Path != "" {
@@ -151,15 +172,19 @@ func (w *platformWatcher) fetch(ctx context.Context) (platform.Files, string, st
 		return strings.HasPrefix(p, prefix) && (strings.HasSuffix(p, ".yaml") || strings.HasSuffix(p, ".yml")) && !strings.Contains("/"+p, "/.")
 	})
 	if err != nil {
-		return nil, "", "", err
+		return platform.Candidate{}, err
 	}
 	files := platform.Files{}
 	for _, p := range paths {
 		content, _, err := tree.Read(p)
 		if err != nil {
-			return nil, "", "", err
+			return platform.Candidate{}, err
 		}
 		files[strings.TrimPrefix(p, prefix)] = string(content)
 	}
-	return files, w.cfg.Repository, string(commit), nil
+	source := w.cfg.Repository + ", branch " + w.cfg.Branch
+	if prefix != "" {
+		source += ", folder " + prefix
+	}
+	return platform.Candidate{Source: source, Commit: string(commit), Files: files}, nil
 }

@@ -192,7 +192,7 @@ func Load(files Files) (*Platform, fault.List) {
 	for _, e := range l.platform.Environments {
 		e.Defaults = e.Own.over(l.settings.Defaults).over(builtInDefaults)
 	}
-	l.platform.Digest = files.digest()
+	l.platform.Digest = files.Digest()
 	l.faults.Sort()
 	if l.faults.Err() != nil {
 		return nil, l.faults
@@ -200,7 +200,8 @@ func Load(files Files) (*Platform, fault.List) {
 	return l.platform, l.faults
 }
 
-func (files Files) digest() string {
+// Digest is the [Platform.Digest] that the files have if they are valid.
+func (files Files) Digest() string {
 	h := sha256.New()
 	for _, set := range []Files{files, BuiltIn()} {
 		for _, name := range slices.Sorted(maps.Keys(set)) {

@@ -18,7 +18,7 @@ import (
 type Revision struct {
 	ID     int64  `json:"id"`
 	Digest string `json:"digest"`
-	// Source is the directory or the repository that it came from, Commit its commit there.
+	// Source is where it came from: a folder, or a repository with its branch and folder. Commit is its commit there.
 	Source    string     `json:"source"`
 	Commit    string     `json:"commit,omitempty"`
 	Faults    fault.List `json:"faults,omitempty"`
@@ -36,6 +36,18 @@ const (
 	// Replicas that offer at the same time take turns.
 	sqlLock = `SELECT pg_advisory_xact_lock(hashtextextended('platform configuration', 11))`
 )
+
+// Candidate is a version of the platform configuration as it was read.
+type Candidate struct {
+	// Source and Commit are as in a [Revision]; a folder has no commit.
+	Source, Commit string
+	Files          Files
+	// Since is the newest version when reading began, as [Store.Newest] gives it.
+	Since Revision
+}
+
+// ErrOvertaken says that another version was offered while one was read. Whoever reads again reads the newest.
+var ErrOvertaken = errors.New("another platform configuration was offered meanwhile")
 
 // Store keeps versions of the platform configuration in the database, so that every replica plans with the same one.
 type Store struct {
@@ -79,13 +91,22 @@ func (s *Store) Current(ctx context.Context, db postgres.Querier) (*Platform, er
 	return p, nil
 }
 
-// Offer takes a version that was seen. A valid one comes into force if it differs from the one that is; an invalid one
-// changes nothing and is kept for people. changed says that another version is in force now.
-func (s *Store) Offer(ctx context.Context, tx pgx.Tx, source, commit string, files Files) (changed bool, faults fault.List, err error) {
+// Offer takes a version that was read. A valid one comes into force if it differs from the one that is; an invalid one
+// changes nothing and is kept for people. changed says that another version is in force now. The error is [ErrOvertaken] if
+// another one was offered since reading began: it may be newer.
+func (s *Store) Offer(ctx context.Context, tx pgx.Tx, c Candidate) (changed bool, faults fault.List, err error) {
 	if _, err := tx.Exec(ctx, sqlLock); err != nil {
 		return false, nil, fmt.Errorf("lock platform configuration: %w", err)
 	}
-	p, faults := Load(files)
+	last, err := s.Newest(ctx, tx)
+	if err != nil {
+		return false, nil, err
+	}
+	digest := c.Files.Digest()
+	if last.ID != c.Since.ID && last.Digest != digest {
+		return false, nil, ErrOvertaken
+	}
+	p, faults := Load(c.Files)
 	if p != nil && s.Check != nil {
 		more, err := s.Check(ctx, tx, p)
 		if err != nil {
@@ -95,12 +116,7 @@ func (s *Store) Offer(ctx context.Context, tx pgx.Tx, source, commit string, fil
 			p = nil
 		}
 	}
-	last, err := s.Revisions(ctx, tx, 1)
-	if err != nil {
-		return false, nil, err
-	}
-	digest := files.digest()
-	if len(last) > 0 && last[0].Digest == digest && last[0].Valid == (p != nil) {
+	if last.Digest == digest && last.Valid == (p != nil) {
 		return false, faults, nil
 	}
 	var inForce string
@@ -109,16 +125,25 @@ func (s *Store) Offer(ctx context.Context, tx pgx.Tx, source, commit string, fil
 	}
 	var content any
 	if p != nil {
-		content = files
+		content = c.Files
 	}
 	var problems any
 	if len(faults) > 0 {
 		problems = faults
 	}
-	if _, err := tx.Exec(ctx, sqlInsert, digest, source, commit, content, problems, p != nil); err != nil {
+	if _, err := tx.Exec(ctx, sqlInsert, digest, c.Source, c.Commit, content, problems, p != nil); err != nil {
 		return false, nil, fmt.Errorf("store platform configuration: %w", err)
 	}
 	return p != nil && digest != inForce, faults, nil
+}
+
+// Newest returns the newest version, in force or not; the zero Revision if there is none.
+func (s *Store) Newest(ctx context.Context, db postgres.Querier) (Revision, error) {
+	list, err := s.Revisions(ctx, db, 1)
+	if err != nil || len(list) == 0 {
+		return Revision{}, err
+	}
+	return list[0], nil
 }
 
 // Revisions returns the newest versions, the newest first.

@@ -1,6 +1,7 @@
 package platform_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -16,7 +17,11 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 func offer(t *testing.T, pool *pgxpool.Pool, s *platform.Store, files platform.Files) (changed bool, faults fault.List) {
 	t.Helper()
 	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) (err error) {
-		changed, faults, err = s.Offer(t.Context(), tx, "folder", "c1", files)
+		newest, err := s.Newest(t.Context(), tx)
+		if err != nil {
+			return err
+		}
+		changed, faults, err = s.Offer(t.Context(), tx, platform.Candidate{Source: "folder", Commit: "c1", Files: files, Since: newest})
 		return err
 	})
 	if err != nil {
@@ -95,6 +100,29 @@ func TestReplicasThatOfferAtOnceStoreOneVersion(t *testing.T) {
 	list, err := (&platform.Store{}).Revisions(t.Context(), pool, 10)
 	if changed != 1 || len(list) != 1 || err != nil {
 		t.Errorf("%d changes, %d versions, %v", changed, len(list), err)
+	}
+}
+
+func TestWhatWasReadBeforeTheNewestWasOfferedIsRefusedUnlessItIsTheSame(t *testing.T) {
+	t.Parallel()
+	pool, store := testenv.Pool(t), &platform.Store{}
+	newer := platform.Files{"environments/b.yaml": target}
+	offer(t, pool, store, newer)
+	for name, test := range map[string]struct {
+		files platform.Files
+		want  error
+	}{
+		"valid":    {platform.Files{"environments/a.yaml": target}, platform.ErrOvertaken},
+		"invalid":  {platform.Files{"environments/a.yaml": "x: 1\n"}, platform.ErrOvertaken},
+		"the same": {newer, nil},
+	} {
+		err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+			_, _, err := store.Offer(t.Context(), tx, platform.Candidate{Source: "folder", Files: test.files})
+			return err
+		})
+		if list, listErr := store.Revisions(t.Context(), pool, 10); !errors.Is(err, test.want) || listErr != nil || len(list) != 1 {
+			t.Errorf("%s: %v, %d versions, %v", name, err, len(list), listErr)
+		}
 	}
 }
 

@@ -252,7 +252,7 @@ func TestEnvironmentInUseStays(t *testing.T) {
 	var faults fault.List
 	refuse := func() (changed bool) {
 		w.tx(func(tx pgx.Tx) (err error) {
-			changed, faults, err = w.Platform.Offer(t.Context(), tx, "test", "", platform.Files{"environments/production.yaml": production})
+			changed, faults, err = w.Platform.Offer(t.Context(), tx, w.candidate(tx, platform.Files{"environments/production.yaml": production}))
 			return err
 		})
 		return changed

@@ -163,11 +163,21 @@ func (w *world) tx(f func(tx pgx.Tx) error) {
 	}
 }
 
+// candidate is a platform configuration that was read just now.
+func (w *world) candidate(tx pgx.Tx, files platform.Files) platform.Candidate {
+	w.Helper()
+	newest, err := w.Platform.Newest(w.Context(), tx)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return platform.Candidate{Source: "test", Files: files, Since: newest}
+}
+
 // offer brings a platform configuration into force.
 func (w *world) offer(files platform.Files) {
 	w.Helper()
 	w.tx(func(tx pgx.Tx) error {
-		changed, faults, err := w.Platform.Offer(w.Context(), tx, "test", "", files)
+		changed, faults, err := w.Platform.Offer(w.Context(), tx, w.candidate(tx, files))
 		if err == nil && faults.Err() != nil {
 			err = faults.Err()
 		}

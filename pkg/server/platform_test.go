@@ -18,7 +18,11 @@ func TestARefusedPlatformConfigurationIsToldAndTheServerStaysReady(t *testing.T)
 	w := newWorld(t)
 	offer := func(text string) server.PlatformState {
 		w.must(pgx.BeginFunc(t.Context(), w.Pool, func(tx pgx.Tx) error {
-			_, _, err := w.Platform.Offer(t.Context(), tx, "test", "", platform.Files{"environments/production.yaml": text})
+			newest, err := w.Platform.Newest(t.Context(), tx)
+			if err != nil {
+				return err
+			}
+			_, _, err = w.Platform.Offer(t.Context(), tx, platform.Candidate{Source: "test", Files: platform.Files{"environments/production.yaml": text}, Since: newest})
 			return err
 		}))
 		var now server.Status

@@ -87,7 +87,7 @@ func newWorld(t testing.TB) *world {
 func (w *world) fill() {
 	w.Helper()
 	w.must(pgx.BeginFunc(w.Context(), w.Pool, func(tx pgx.Tx) error {
-		_, faults, err := w.Platform.Offer(w.Context(), tx, "test", "", platform.Files{"environments/production.yaml": "target: {directory: {path: out}}\n"})
+		_, faults, err := w.Platform.Offer(w.Context(), tx, platform.Candidate{Source: "test", Files: platform.Files{"environments/production.yaml": "target: {directory: {path: out}}\n"}})
 		return errors.Join(err, faults.Err(), w.Watcher.Configure(w.Context(), tx, []gitwatch.Repository{{
 			Name: configured, URL: "https://git.example/shop/app", Branches: map[string][]string{"main": {"production"}}, Paths: reconcile.DefaultPaths, PollSeconds: 60, Origin: gitwatch.Configuration,
 		}}))
