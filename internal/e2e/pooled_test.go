@@ -17,6 +17,8 @@ const (
 	sqlMakeOwner = `CREATE ROLE ` + owner + ` SUPERUSER LOGIN`
 	sqlMigrated  = `SELECT tableowner::text FROM pg_tables WHERE tablename = 'jobs'`
 	sqlListening = `SELECT usename::text FROM pg_stat_activity WHERE query LIKE 'LISTEN %'`
+	sqlShutOut   = `ALTER ROLE ` + owner + ` NOLOGIN`
+	sqlHangUp    = `SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE usename = '` + owner + `'`
 	sqlUsers     = `SELECT DISTINCT usename::text FROM pg_stat_activity WHERE application_name = 'reconciler ` + instance + `'`
 )
 
@@ -33,7 +35,8 @@ func (w *world) pool() string {
 	return "{url: {file: pooler}, direct: {file: direct}, pgbouncer: true}"
 }
 
-// The whole story: an empty database is migrated, and all else but LISTEN goes through the pooler.
+// The whole story: an empty database is migrated, and all else but LISTEN goes through the pooler. A server that runs can do
+// without the way past it.
 func TestStoryThroughPgBouncerInTransactionMode(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, options{pooled: true})
@@ -47,5 +50,14 @@ func TestStoryThroughPgBouncerInTransactionMode(t *testing.T) {
 	story(t, w)
 	if users := w.rows(sqlUsers); !slices.Contains(users, "reconciler") {
 		t.Errorf("sessions are of %q: nothing went through the pooler", users)
+	}
+
+	t.Log("without the way past the pooler")
+	_ = w.rows(sqlShutOut)
+	_ = w.rows(sqlHangUp)
+	till := strings.Replace(shop("till:1"), "name: shop", "name: till", 1)
+	w.waitDeployed("till", w.gitea.Commit(t, w.app, testenv.Change{Files: map[string]string{"till/score.yaml": till}}))
+	if listening := w.rows(sqlListening); len(listening) > 0 {
+		t.Errorf("%q listen: the test shows nothing", listening)
 	}
 }
