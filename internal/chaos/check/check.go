@@ -2,7 +2,6 @@ package check
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,8 +24,10 @@ type Evidence struct {
 	Clones     map[string]string
 	// InGit is the environment that delivers into the deployment repository, Folders are the others, by name. Environments
 	// are those that a repository is deployed into.
-	InGit        string
-	Folders      map[string]Folder
+	InGit   string
+	Folders map[string]Folder
+	// Secrets is the folder of the Secrets of what is delivered into the deployment repository.
+	Secrets      string
 	Environments map[string][]string
 	// Guided is the environment with a golden path, Office the record of the office that it speaks to.
 	Guided string
@@ -65,18 +66,10 @@ type checker struct {
 	Verdict
 	history *history
 	gitea   *gitea
-	// files are Score files that were read, by commit and name.
-	files map[[2]string]scoreFile
+	// files are Score files that were read, by commit.
+	files map[string][]scoreFile
 	// deeds are what runs did at the office, by run.
 	deeds map[int64]*deeds
-}
-
-// scoreFile is what a Score file says; broken that it cannot be deployed, found that it is there.
-type scoreFile struct {
-	serial string
-	// suite is what it is deployed with, "" for nothing.
-	suite         string
-	broken, found bool
 }
 
 // Run looks at all evidence. The error says that something could not be read.
@@ -90,7 +83,7 @@ func Run(ctx context.Context, e Evidence) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, err
 	}
-	c := &checker{Evidence: e, Verdict: Verdict{Numbers: map[string]int{}}, history: h, gitea: &gitea{e.Gitea, e.Token}, files: map[[2]string]scoreFile{}}
+	c := &checker{Evidence: e, Verdict: Verdict{Numbers: map[string]int{}}, history: h, gitea: &gitea{e.Gitea, e.Token}, files: map[string][]scoreFile{}}
 	for _, look := range c.looks() {
 		if err := look(ctx); err != nil {
 			return c.Verdict, err
@@ -106,51 +99,4 @@ func (c *checker) looks() []func(context.Context) error {
 
 func (c *checker) violated(format string, args ...any) {
 	c.Violations = append(c.Violations, fmt.Sprintf(format, args...))
-}
-
-// score reads an application's Score file of a commit of a repository.
-func (c *checker) score(ctx context.Context, repository, commit, name string) (scoreFile, error) {
-	key := [2]string{commit, name}
-	if f, read := c.files[key]; read {
-		return f, nil
-	}
-	text, found, err := show(ctx, c.Clones[repository], commit, name+"/score.yaml")
-	_, after, _ := strings.Cut(text, "reconciler.dev/atomic: ")
-	suite, _, _ := strings.Cut(after, "}")
-	f := scoreFile{serialIn(text), suite, strings.HasPrefix(text, "# broken"), found}
-	if err == nil && !strings.Contains(commit, "/") { // a branch is another one in each repository
-		c.files[key] = f
-	}
-	return f, err
-}
-
-var errNoSerial = errors.New("no serial")
-
-// shows returns the serial that a generation of an application puts into its target, "" if it removes it.
-func (c *checker) shows(ctx context.Context, id, generation int64) (string, error) {
-	r, known := c.history.releases[key{id, generation}]
-	switch {
-	case !known:
-		return "", fmt.Errorf("%w: application %d has no release %d", errNoSerial, id, generation)
-	case r.Digest == "":
-		return "", nil
-	case r.Of != nil:
-		return c.shows(ctx, id, *r.Of)
-	}
-	a := c.history.applications[id]
-	f, err := c.score(ctx, a.Repository, r.Commit, a.Name)
-	if err == nil && (!f.found || f.broken) {
-		err = fmt.Errorf("%w: generation %d of %s in %s was made of %.7s, where its file is missing or broken", errNoSerial, generation, a.Name, a.Environment, r.Commit)
-	}
-	return f.serial, err
-}
-
-// expect is [checker.shows], with what contradicts itself as a violation.
-func (c *checker) expect(ctx context.Context, id, generation int64) (string, error) {
-	serial, err := c.shows(ctx, id, generation)
-	if errors.Is(err, errNoSerial) {
-		c.violated("%v", err)
-		return "", nil
-	}
-	return serial, err
 }

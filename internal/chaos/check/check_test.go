@@ -59,8 +59,34 @@ func (s *scene) commit(dir, message string) string {
 // deploy commits a generation of the application to the deployment repository.
 func (s *scene) deploy(generation int, serial string) {
 	s.Helper()
-	s.write("deploy/environments/g/"+manifest("app"), "SERIAL: "+serial)
-	s.commit("deploy", fmt.Sprintf("Deploy\n\nApplication: app\nEnvironment: g\nGeneration: %d\nSource: o/r@%s\nPlan: p%d\n", generation, s.heads[generation-1], generation))
+	s.put("deploy/environments/g", "app", serial)
+	s.committed("app", generation)
+}
+
+// committed commits what is in the deployment repository as a generation.
+func (s *scene) committed(name string, generation int) {
+	s.Helper()
+	s.commit("deploy", fmt.Sprintf("Deploy\n\nApplication: %s\nEnvironment: g\nGeneration: %d\nSource: o/r@%s\nPlan: p%d\n", name, generation, s.heads[generation-1], generation))
+}
+
+// put writes the files that an application has in a target.
+func (s *scene) put(root, name, serial string) {
+	s.Helper()
+	s.write(root+"/"+manifest(name), text(name, serial))
+	s.write(root+"/"+name+"/"+name+".service.yaml", text(name, ""))
+	if strings.HasPrefix(root, "deploy") {
+		s.write(root+"/_applications/"+name+".yaml", text(name, ""))
+	}
+}
+
+// text is what matters of a file in a target.
+func text(name, serial string) string {
+	return "reconciler.dev/application: " + name + "\nSERIAL: " + serial
+}
+
+// scoreText is what matters of a Score file.
+func scoreText(name string, serial int, more string) string {
+	return fmt.Sprintf("metadata: {name: %s%s}\nSERIAL: s%06d\n", name, more, serial)
 }
 
 func newScene(t *testing.T) *scene {
@@ -72,20 +98,21 @@ func newScene(t *testing.T) *scene {
 		s.commit(name, "Begin")
 	}
 	for n := 1; n <= 2; n++ {
-		s.write("app/app/score.yaml", fmt.Sprintf("SERIAL: s%06d", n))
+		s.write("app/app/score.yaml", scoreText("app", n, ""))
 		s.heads = append(s.heads, s.commit("app", "Change"))
 	}
 	s.deploy(1, "s000001")
 	s.deploy(2, "s000002")
-	s.write("folder/"+manifest("app"), "SERIAL: s000002")
+	s.put("folder", "app", "s000002")
 	server := httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(server.Close)
 	s.checker = &checker{
 		Evidence: Evidence{
 			Bot: "bot", Instance: "i", InGit: "g", Deployment: filepath.Join(s.dir, "deploy"), Environments: map[string][]string{"o/r": {"g", "f"}},
 			Clones: map[string]string{"o/r": filepath.Join(s.dir, "app")}, Folders: map[string]Folder{"f": {filepath.Join(s.dir, "folder"), Observed{"app": {"s000001", "s000002"}}}},
+			Secrets: filepath.Join(s.dir, "secrets"),
 		},
-		Verdict: Verdict{Numbers: map[string]int{}}, history: s.past(), gitea: &gitea{server.URL, ""}, files: map[[2]string]scoreFile{},
+		Verdict: Verdict{Numbers: map[string]int{}}, history: s.past(), gitea: &gitea{server.URL, ""}, files: map[string][]scoreFile{},
 	}
 	for _, r := range s.history.reports {
 		if r.Kind == "status" {
@@ -105,7 +132,7 @@ func (s *scene) past() *history {
 	}
 	for i, environment := range []string{"g", "f"} {
 		id := int64(i + 1)
-		h.applications[id] = applicationRow{ID: id, Environment: environment, Name: "app", Repository: "o/r", Generation: 2, Applied: 2}
+		h.applications[id] = applicationRow{ID: id, Environment: environment, Name: "app", Path: "app/score.yaml", Repository: "o/r", Generation: 2, Applied: 2}
 		for n := int64(1); n <= 2; n++ {
 			h.releases[key{id, n}] = releaseRow{Application: id, Generation: n, Digest: "d", Commit: s.heads[n-1]}
 			h.runs = append(h.runs, runRow{
@@ -175,7 +202,7 @@ func TestEveryBrokenPromiseIsFound(t *testing.T) {
 	for want, spoil := range map[string]func(s *scene){
 		"app in g is \"s000001\" in the end":   func(s *scene) { s.deploy(2, "s000001") },
 		"app in f is \"\" in the end":          func(s *scene) { _ = os.Remove(filepath.Join(s.dir, "folder", manifest("app"))) },
-		"stranger is in the target of f":       func(s *scene) { s.write("folder/stranger/x", "") },
+		"stranger/x is in the target of f":     func(s *scene) { s.write("folder/stranger/x", "") },
 		"applies generation 1 of app (appl":    func(s *scene) { s.deploy(1, "s000001"); s.deploy(2, "s000002") },
 		"applies generation 2 of app (appl":    func(s *scene) { s.deploy(2, "s000001"); s.deploy(2, "s000002") },
 		"changes nothing":                      func(s *scene) { s.deploy(2, "s000002") },

@@ -32,7 +32,7 @@ func (c *checker) checkNumbers(ctx context.Context) error {
 		if r.Kind != "deploy" || !known {
 			continue
 		}
-		f, err := c.score(ctx, r.Repository, release.Commit, r.Name)
+		f, err := c.scoreOf(ctx, r.Repository, release.Commit, r.Name)
 		if err != nil {
 			return err
 		}
@@ -55,22 +55,22 @@ func (c *checker) checkNumbers(ctx context.Context) error {
 // checkApart looks, without the numbers of runs, whether applications that one commit changed to be deployed together, and
 // that nothing has changed since, are all at that commit in the end, or none of them is.
 func (c *checker) checkApart(ctx context.Context) error {
-	for repository, clone := range c.Clones {
-		// Applications by their suite and the commit's serial.
-		sets := map[[2]string][]string{}
-		err := c.eachFile(ctx, repository, clone, func(name string, f scoreFile) error {
+	for repository := range c.Clones {
+		// Files by their suite and the commit's serial.
+		sets := map[[2]string][]scoreFile{}
+		err := c.eachFile(ctx, repository, func(f scoreFile) error {
 			if f.suite != "" && !f.broken {
 				set := [2]string{f.suite, f.serial}
-				sets[set] = append(sets[set], name)
+				sets[set] = append(sets[set], f)
 			}
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		for set, names := range sets {
+		for set, files := range sets {
 			for _, environment := range c.Environments[repository] {
-				if err := c.checkSet(ctx, suite{repository, environment, set[0]}, set[1], names); err != nil {
+				if err := c.checkSet(ctx, suite{repository, environment, set[0]}, set[1], files); err != nil {
 					return err
 				}
 			}
@@ -81,10 +81,10 @@ func (c *checker) checkApart(ctx context.Context) error {
 
 // checkSet looks at applications whose newest files are of one commit, by those whose newest runs are of one: they were tried
 // together, be it when they came or when something that kept them back was lifted.
-func (c *checker) checkSet(ctx context.Context, s suite, serial string, names []string) error {
+func (c *checker) checkSet(ctx context.Context, s suite, serial string, files []scoreFile) error {
 	there, not := map[string][]string{}, map[string][]string{}
-	for _, name := range names {
-		a, known := c.history.live(s.environment, name)
+	for _, f := range files {
+		a, known := c.history.live(s.environment, s.repository, f.path)
 		newest, tried := c.history.newest(a.ID)
 		if !known || tried.ID == 0 {
 			continue // what is missing is found elsewhere
@@ -95,14 +95,14 @@ func (c *checker) checkSet(ctx context.Context, s suite, serial string, names []
 		case asked != serial:
 			continue
 		}
-		have, err := c.inTarget(ctx, s.environment, name)
+		have, err := c.stands(ctx, a)
 		if err != nil {
 			return err
 		}
 		if have == serial {
 			// Where a person went back to it afterwards, it is there on its own.
 			if newest.Kind != "rollback" || !c.history.byAPerson(newest) {
-				there[tried.Commit] = append(there[tried.Commit], name)
+				there[tried.Commit] = append(there[tried.Commit], f.name)
 			}
 			continue
 		}
@@ -112,7 +112,7 @@ func (c *checker) checkSet(ctx context.Context, s suite, serial string, names []
 		}
 		// One that had come out with the others, and was tried again alone, goes back alone.
 		if !was {
-			not[tried.Commit] = append(not[tried.Commit], name)
+			not[tried.Commit] = append(not[tried.Commit], f.name)
 		}
 	}
 	for commit := range not {
@@ -206,7 +206,7 @@ func (c *checker) keptBack(ctx context.Context, a applicationRow, f scoreFile) (
 		if f.suite == "" || id == a.ID || other.Removed || other.Repository != a.Repository || other.Environment != a.Environment {
 			continue
 		}
-		now, err := c.score(ctx, a.Repository, "origin/main", other.Name)
+		now, err := c.scoreAt(ctx, a.Repository, other.Path)
 		if err != nil {
 			return false, err
 		}

@@ -119,67 +119,66 @@ func (c *checker) asked(ctx context.Context, r runRow) (bool, error) {
 
 // checkGuidedEnd compares an application with its Score file where a golden path may have kept it back: it is at its newest
 // commit, or that was tried and failed, and it is as it was.
-func (c *checker) checkGuidedEnd(ctx context.Context, name string, f scoreFile) error {
-	a, known := c.history.live(c.Guided, name)
+func (c *checker) checkGuidedEnd(ctx context.Context, a applicationRow, f scoreFile) (standing, error) {
 	newest, tried := c.history.newest(a.ID)
 	kept, err := c.keptBack(ctx, a, f)
 	if err != nil {
-		return err
+		return standing{}, err
 	}
-	if !known || newest.ID == 0 {
+	if newest.ID == 0 {
 		if !f.broken && !kept {
-			c.violated("%s in %s was never tried", name, c.Guided)
+			c.violated("%s in %s was never tried", f.name, c.Guided)
 		}
-		return nil
+		return standing{}, nil
 	}
-	have, err := c.inTarget(ctx, c.Guided, name)
+	have, err := c.stands(ctx, a)
 	if err != nil {
-		return err
+		return standing{}, err
 	}
-	is, err := c.expect(ctx, a.ID, newest.Generation)
+	made, err := c.wants(ctx, a.ID, newest.Generation)
 	if err != nil {
-		return err
+		return standing{}, err
 	}
 	wanted, err := c.expect(ctx, a.ID, tried.Generation)
 	if err != nil {
-		return err
+		return standing{}, err
 	}
+	is := made.serial
 	if newest.State == "succeeded" {
 		// What the newest run brought out is there, and it is what the commit wants, or what the one that failed went back to.
 		back := newest.Kind == "rollback" && f.serial == wanted && c.lost(tried) || kept
 		if have != is || !f.broken && have != f.serial && !back {
-			c.violated("%s in %s is %q in the end, want %q (generation %d is a %s of %q, tried was %q)", name, c.Guided, have, f.serial, newest.Generation, newest.Kind, is, wanted)
+			c.violated("%s in %s is %q in the end, want %q (generation %d is a %s of %q, tried was %q)", f.name, c.Guided, have, f.serial, newest.Generation, newest.Kind, is, wanted)
 		}
 		c.Numbers["guided applications that went back"] += map[bool]int{true: 1}[back]
-		return nil
+		return c.standing(a, made), nil
 	}
 	c.Numbers["guided applications left as they were"]++
 	if newest.State == "failed" && a.Applied > 0 {
-		c.violated("%s in %s: generation %d failed, and nothing went back", name, c.Guided, newest.Generation)
+		c.violated("%s in %s: generation %d failed, and nothing went back", f.name, c.Guided, newest.Generation)
 	}
 	left, err := c.left(ctx, a)
 	if err != nil {
-		return err
+		return standing{}, err
 	}
-	if !slices.Contains(left, have) || !f.broken && f.serial != is {
-		c.violated("%s in %s is %q in the end, want one of %q; generation %d is %s", name, c.Guided, have, left, newest.Generation, newest.State)
+	if !slices.ContainsFunc(left, func(l scoreFile) bool { return l.serial == have }) || !f.broken && f.serial != is {
+		c.violated("%s in %s is %q in the end, want one of %+v; generation %d is %s", f.name, c.Guided, have, left, newest.Generation, newest.State)
 	}
-	return nil
+	return c.standing(a, left...), nil
 }
 
 // left returns what an application may be whose newest runs failed without a way back, or were cancelled: what it was before
 // them, or what one of them brought out before it ended.
-func (c *checker) left(ctx context.Context, a applicationRow) ([]string, error) {
-	list := []string{""}
-	if a.Applied > 0 {
-		list = nil
+func (c *checker) left(ctx context.Context, a applicationRow) (list []scoreFile, err error) {
+	if a.Applied == 0 {
+		list = append(list, scoreFile{})
 	}
 	for _, r := range c.history.after(a.ID, a.Applied-1) {
-		is, err := c.expect(ctx, a.ID, r.Generation)
+		f, err := c.wants(ctx, a.ID, r.Generation)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, is)
+		list = append(list, f)
 	}
 	return list, nil
 }

@@ -25,22 +25,22 @@ func newGuidedScene(t *testing.T) *scene {
 	var commits []string
 	for n, files := range [][]string{{"one", "two"}, {"one", "two"}, {"one"}, {"two"}} {
 		for _, name := range files {
-			text := fmt.Sprintf("SERIAL: s%06d", n+1)
+			more := ""
 			if n == 1 || n == 0 && name == "two" {
-				text += "\nannotations: {reconciler.dev/atomic: suite}"
+				more = ", annotations: {reconciler.dev/atomic: suite}"
 			}
-			s.write("guided/"+name+"/score.yaml", text)
+			s.write("guided/"+name+"/score.yaml", scoreText(name, n+1, more))
 		}
 		commits = append(commits, s.commit("guided", "Change"))
 	}
 	s.Clones["o/q"], s.Environments["o/q"], s.Guided = filepath.Join(s.dir, "guided"), []string{"p"}, "p"
 	s.Folders["p"] = Folder{filepath.Join(s.dir, "out"), Observed{"one": {"s000001", "s000002", "s000001", "s000003"}, "two": {"s000001", "s000002", "s000001"}}}
-	s.write("out/"+manifest("one"), "SERIAL: s000003")
-	s.write("out/"+manifest("two"), "SERIAL: s000001")
+	s.put("out", "one", "s000003")
+	s.put("out", "two", "s000001")
 	h := s.history
 	h.steps = map[stepKey]stepRow{}
-	h.applications[3] = applicationRow{ID: 3, Environment: "p", Name: "one", Repository: "o/q", Generation: 4, Applied: 4}
-	h.applications[4] = applicationRow{ID: 4, Environment: "p", Name: "two", Repository: "o/q", Generation: 5, Applied: 5}
+	h.applications[3] = applicationRow{ID: 3, Environment: "p", Name: "one", Path: "one/score.yaml", Repository: "o/q", Generation: 4, Applied: 4}
+	h.applications[4] = applicationRow{ID: 4, Environment: "p", Name: "two", Path: "two/score.yaml", Repository: "o/q", Generation: 5, Applied: 5}
 	s.guidedRun(3, "one", 1, commits[0], "succeeded", "open note site/eu site/us tell")
 	s.guidedRun(4, "two", 1, commits[0], "succeeded", "open note site/eu site/us tell")
 	s.guidedRun(4, "two", 2, commits[1], "succeeded", "open note site/eu site/us tell")
@@ -298,7 +298,7 @@ func TestEveryBrokenPromiseOfAGoldenPathIsFound(t *testing.T) {
 		"[two] are there in the end, and [one] ar":  func(s *scene) { s.stays(); s.edit(4, 2, func(r *runRow) { r.Atomic, r.Together = "", 0 }) },
 		"generation 4 failed, and nothing went":     func(s *scene) { s.dropRuns(4, 5); s.edit4Applied(3) },
 		"one in p was never tried":                  func(s *scene) { a := s.history.applications[3]; a.Removed = true; s.history.applications[3] = a },
-		"one in p is \"s000001\" in the end":        func(s *scene) { s.write("out/"+manifest("one"), "SERIAL: s000001") },
+		"one in p is \"s000001\" in the end":        func(s *scene) { s.put("out", "one", "s000001") },
 		"two in p is \"s000001\" in the end, wan":   func(s *scene) { s.edit(4, 4, func(r *runRow) { r.State = "superseded" }) },
 		"1 waiting for a confirmation":              func(s *scene) { s.toldOf(0, "pending", "1 waiting for a confirmation") },
 		"in p, want failure: \"1 on h":              func(s *scene) { s.toldOf(3, "success", "1 on hold") },
@@ -370,7 +370,7 @@ func (s *scene) endTorn() {
 	s.git("guided", "update-ref", "refs/remotes/origin/main", "HEAD~2")
 	s.dropRuns(3, 4)
 	s.dropRuns(4, 4)
-	s.write("out/"+manifest("one"), "SERIAL: s000001")
+	s.put("out", "one", "s000001")
 	s.Folders["p"].Observed["one"] = s.Folders["p"].Observed["two"]
 }
 
@@ -379,7 +379,7 @@ func (s *scene) stays() {
 	s.Helper()
 	s.endTorn()
 	s.dropRuns(4, 3)
-	s.write("out/"+manifest("two"), "SERIAL: s000002")
+	s.put("out", "two", "s000002")
 }
 
 // What one commit deploys together is there in the end or not, whatever number its runs have; a person, and what is tried
@@ -415,7 +415,7 @@ func TestWhatGoesTogetherIsNotApartInTheEnd(t *testing.T) {
 			second := int64(2)
 			s.rollback(4, "two", 4, s.history.releases[key{4, 2}].Commit)
 			s.history.releases[key{4, 4}] = releaseRow{Application: 4, Generation: 4, Digest: "d", Commit: s.history.releases[key{4, 2}].Commit, Of: &second}
-			s.write("out/"+manifest("two"), "SERIAL: s000002")
+			s.put("out", "two", "s000002")
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

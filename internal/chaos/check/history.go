@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -14,8 +15,10 @@ type key struct{ application, generation int64 }
 type applicationRow struct {
 	ID                            int64
 	Environment, Name, Repository string
-	Generation, Applied           int64
-	Removed                       bool
+	// Path is its Score file's, below the repository.
+	Path                string
+	Generation, Applied int64
+	Removed             bool
 }
 
 type releaseRow struct {
@@ -60,7 +63,7 @@ type history struct {
 }
 
 const (
-	sqlApplications = `SELECT id, environment, name, repository, generation, applied, removed_at IS NOT NULL AS removed FROM applications`
+	sqlApplications = `SELECT id, environment, name, repository, path, generation, applied, removed_at IS NOT NULL AS removed FROM applications`
 	sqlReleases     = `SELECT application, generation, digest, commit, of FROM releases`
 	sqlRuns         = `SELECT id, application, generation, token, writes, environment, name, repository, kind, state, plan, commit, atomic, together, created_at AS created, coalesce(finished_at, '9999-12-31'::timestamptz) AS finished, paths IS NOT NULL AS guided, started_at IS NOT NULL AS began
 FROM runs ORDER BY application, generation`
@@ -145,19 +148,50 @@ func texts(ctx context.Context, db *pgx.Conn, sql string) ([]string, error) {
 	return pgx.CollectRows(r, pgx.RowTo[string])
 }
 
-// live returns the application that has a name in an environment now.
-func (h *history) live(environment, name string) (applicationRow, bool) {
+// live returns the application that has a Score file in an environment now, whatever its name is there.
+func (h *history) live(environment, repository, path string) (applicationRow, bool) {
 	for _, a := range h.applications {
-		if a.Environment == environment && a.Name == name && !a.Removed {
+		if a.Environment == environment && a.Repository == repository && a.Path == path && !a.Removed {
 			return a, true
 		}
 	}
 	return applicationRow{}, false
 }
 
-// of returns the runs of all that ever had a name in an environment, in their order.
-func (h *history) of(environment, name string) []runRow {
-	return slices.DeleteFunc(slices.Clone(h.runs), func(r runRow) bool { return r.Environment != environment || r.Name != name })
+// of returns the runs of all applications that ever had a name in an environment, in their order, also those under other names.
+func (h *history) of(environment, name string) (list []runRow) {
+	had := map[int64]bool{}
+	for _, r := range h.runs {
+		had[r.Application] = had[r.Application] || r.Environment == environment && r.Name == name
+	}
+	for _, r := range h.runs {
+		if had[r.Application] {
+			list = append(list, r)
+		}
+	}
+	// A name is given away by one run and taken by a later one, be they of one application or of two.
+	slices.SortFunc(list, func(a, b runRow) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+// nameOf returns the name that a generation of an application has, "" if it has no run.
+func (h *history) nameOf(application, generation int64) string {
+	for _, r := range h.runs {
+		if r.Application == application && r.Generation == generation {
+			return r.Name
+		}
+	}
+	return ""
+}
+
+// names returns all names that an application ever had, the newest first.
+func (h *history) names(application int64) (list []string) {
+	for _, r := range slices.Backward(h.runs) { // by generation
+		if r.Application == application && !slices.Contains(list, r.Name) {
+			list = append(list, r.Name)
+		}
+	}
+	return list
 }
 
 // contested says whether the newest run before one that began did not succeed: what it pushed may still be on its way.
@@ -169,6 +203,12 @@ func (h *history) contested(r runRow) bool {
 		}
 	}
 	return found
+}
+
+// renames says that a run gives an application another name than the one before.
+func (c *checker) renames(r runRow) bool {
+	before := c.history.nameOf(r.Application, r.Generation-1)
+	return before != "" && before != r.Name
 }
 
 // checkRuns looks at the history by itself: everything has ended, and well; every release has its run, and leases grew
@@ -196,6 +236,9 @@ func (c *checker) checkRuns(context.Context) error {
 		}
 		if _, known := h.releases[key{r.Application, r.Generation}]; !known {
 			c.violated("run %d has no release", r.ID)
+		}
+		if r.State == "succeeded" && c.renames(r) {
+			c.Numbers["renames"]++
 		}
 	}
 	for k := range h.releases {

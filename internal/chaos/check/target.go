@@ -2,10 +2,8 @@ package check
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"path"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -17,11 +15,12 @@ func manifest(name string) string { return name + "/" + name + ".deployment.apps
 // generation, generations grow, it brings what its generation is made of, and it changes something, unless it had to move
 // the branch past what an earlier run may still push.
 func (c *checker) checkDeployment(ctx context.Context) error {
-	list, err := commits(ctx, c.Deployment, "origin/main")
+	list, err := commits(ctx, c.Deployment, tip)
 	if err != nil {
 		return err
 	}
-	before := map[string]runRow{}
+	// Runs are numbered as they are made: those of an application, and those of a name, which may be another application's later.
+	applied, had := map[int64]runRow{}, map[string]runRow{}
 	for _, made := range list[1:] { // the first is Gitea's
 		c.Numbers["deployment commits"]++
 		r, known := c.runOf(made)
@@ -29,30 +28,67 @@ func (c *checker) checkDeployment(ctx context.Context) error {
 			c.violated("commit %.7s of the deployment repository belongs to no run: %v", made.hash, made.trailers)
 			continue
 		}
-		least := int64(1) // how much a generation must be above the last one
-		if made.changed == 0 {
+		if len(made.changed) == 0 {
 			// It only moves the branch, and may be there once for each attempt of its run.
 			c.Numbers["empty deployment commits"]++
-			least = 0
 			if !c.history.contested(r) {
 				c.violated("commit %.7s of generation %d of %s changes nothing, and no run before can still push", made.hash, r.Generation, r.Name)
 			}
 		}
-		if last, again := before[r.Name]; again && (r.Application < last.Application || r.Application == last.Application && r.Generation < last.Generation+least) {
-			c.violated("commit %.7s applies generation %d of %s (application %d) after generation %d (application %d)",
-				made.hash, r.Generation, r.Name, r.Application, last.Generation, last.Application)
+		for _, last := range []runRow{applied[r.Application], had[r.Name]} {
+			if r.ID < last.ID || r.ID == last.ID && len(made.changed) > 0 {
+				c.violated("commit %.7s applies generation %d of %s (application %d) after generation %d (application %d)",
+					made.hash, r.Generation, r.Name, r.Application, last.Generation, last.Application)
+				break
+			}
 		}
-		before[r.Name] = r
-		want, err := c.expect(ctx, r.Application, r.Generation)
-		if err != nil {
+		applied[r.Application], had[r.Name] = r, r
+		switch made.changed[c.root(c.InGit)+common] {
+		case "A":
+			c.Numbers["shared objects that came"]++
+		case "D":
+			c.Numbers["shared objects that went"]++
+		}
+		if err := c.checkBrings(ctx, made, r); err != nil {
 			return err
 		}
-		have, err := c.committed(ctx, made.hash, r.Name)
-		if err != nil {
-			return err
+	}
+	return nil
+}
+
+// checkBrings looks whether a commit leaves exactly the files of the generation that it applies, under none of the names that the
+// application has had. What applications share is looked at in the end.
+func (c *checker) checkBrings(ctx context.Context, made commit, r runRow) error {
+	want, err := c.wants(ctx, r.Application, r.Generation)
+	if err != nil {
+		return err
+	}
+	have, err := c.committed(ctx, made.hash, r.Name)
+	if err != nil {
+		return err
+	}
+	if have != want.serial {
+		c.violated("commit %.7s applies generation %d of %s and brings %q, want %q", made.hash, r.Generation, r.Name, have, want.serial)
+	}
+	out, err := git(ctx, c.Deployment, "ls-tree", "-r", "--name-only", made.hash)
+	if err != nil {
+		return err
+	}
+	there, names := listing{}, c.history.names(r.Application)
+	for _, file := range strings.Fields(out) {
+		if slices.Contains(names, c.owner(c.InGit, file)) {
+			there.put(file, "")
 		}
-		if have != want {
-			c.violated("commit %.7s applies generation %d of %s and brings %q, want %q", made.hash, r.Generation, r.Name, have, want)
+	}
+	wanted := slices.DeleteFunc(c.own(c.InGit, want), func(file string) bool { return strings.HasPrefix(file, secrets) })
+	for file := range there {
+		if !slices.Contains(wanted, file) && !mayKeep(r, file) {
+			c.violated("commit %.7s applies generation %d of %s and leaves %s, which does not belong to it", made.hash, r.Generation, r.Name, file)
+		}
+	}
+	for _, file := range wanted {
+		if _, is := there[file]; !is {
+			c.violated("commit %.7s applies generation %d of %s and does not bring %s", made.hash, r.Generation, r.Name, file)
 		}
 	}
 	return nil
@@ -64,8 +100,9 @@ func (c *checker) runOf(made commit) (runRow, bool) {
 	if err != nil {
 		return runRow{}, false
 	}
-	for _, r := range c.history.of(made.trailers["Environment"], made.trailers["Application"]) {
-		if r.Generation == generation && r.Plan == made.trailers["Plan"] && r.Repository+"@"+r.Commit == made.trailers["Source"] {
+	name := made.trailers["Application"]
+	for _, r := range c.history.of(made.trailers["Environment"], name) {
+		if r.Name == name && r.Generation == generation && r.Plan == made.trailers["Plan"] && r.Repository+"@"+r.Commit == made.trailers["Source"] {
 			return r, true
 		}
 	}
@@ -91,6 +128,7 @@ func (c *checker) checkFolders(ctx context.Context) error {
 	return nil
 }
 
+// checkSeen compares what was seen of a name with the generations of who had it. A generation under another name takes it away.
 func (c *checker) checkSeen(ctx context.Context, environment, name string, seen []string) error {
 	var want []string
 	for _, r := range c.history.of(environment, name) {
@@ -100,6 +138,9 @@ func (c *checker) checkSeen(ctx context.Context, environment, name string, seen 
 		serial, err := c.expect(ctx, r.Application, r.Generation)
 		if err != nil {
 			return err
+		}
+		if r.Name != name {
+			serial = ""
 		}
 		want = append(want, serial)
 	}
@@ -116,113 +157,4 @@ func (c *checker) checkSeen(ctx context.Context, environment, name string, seen 
 		at++ // the same again is another generation
 	}
 	return nil
-}
-
-// checkEnd compares the targets with the newest commit of each repository.
-func (c *checker) checkEnd(ctx context.Context) error {
-	expected := map[[2]string]bool{}
-	for repository, clone := range c.Clones {
-		err := c.eachFile(ctx, repository, clone, func(name string, f scoreFile) error {
-			for _, environment := range c.Environments[repository] {
-				look := c.checkApplication
-				if environment == c.Guided {
-					look = func(ctx context.Context, _, name string, f scoreFile) error { return c.checkGuidedEnd(ctx, name, f) }
-				}
-				if err := look(ctx, environment, name, f); err != nil {
-					return err
-				}
-				expected[[2]string{environment, name}] = true
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return c.checkStrangers(ctx, expected)
-}
-
-// eachFile calls f for each application that the newest commit of a repository has a Score file of.
-func (c *checker) eachFile(ctx context.Context, repository, clone string, f func(name string, file scoreFile) error) error {
-	list, err := git(ctx, clone, "ls-tree", "-r", "--name-only", "origin/main")
-	if err != nil {
-		return err
-	}
-	for path := range strings.Lines(list) {
-		name, isScore := strings.CutSuffix(strings.TrimSpace(path), "/score.yaml")
-		if !isScore {
-			continue
-		}
-		file, err := c.score(ctx, repository, "origin/main", name)
-		if err != nil {
-			return err
-		}
-		if err := f(name, file); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// checkStrangers looks for what is in a target and should not be.
-func (c *checker) checkStrangers(ctx context.Context, expected map[[2]string]bool) error {
-	committed, err := git(ctx, c.Deployment, "ls-tree", "--name-only", "origin/main:environments/"+c.InGit)
-	if err != nil {
-		return err
-	}
-	names := map[string][]string{c.InGit: strings.Fields(committed)}
-	for environment, folder := range c.Folders {
-		written, err := os.ReadDir(folder.Path)
-		if err != nil {
-			return err
-		}
-		for _, entry := range written {
-			names[environment] = append(names[environment], entry.Name())
-		}
-	}
-	for environment, list := range names {
-		for _, name := range list {
-			if !expected[[2]string{environment, name}] && !strings.HasPrefix(name, "_") && !strings.HasPrefix(name, ".") {
-				c.violated("%s is in the target of %s, and no newest commit has it", name, environment)
-			}
-		}
-	}
-	return nil
-}
-
-// checkApplication compares an application with its Score file. Of a broken one, what was applied last stays.
-func (c *checker) checkApplication(ctx context.Context, environment, name string, f scoreFile) error {
-	a, known := c.history.live(environment, name)
-	serial := f.serial
-	if f.broken {
-		if !known {
-			return nil // it never worked
-		}
-		var err error
-		if serial, err = c.expect(ctx, a.ID, a.Applied); err != nil {
-			return err
-		}
-		c.Numbers["applications left as they were"]++
-	} else {
-		c.Numbers["applications at their newest commit"]++
-	}
-	have, err := c.inTarget(ctx, environment, name)
-	if err != nil {
-		return err
-	}
-	if !known || have != serial {
-		c.violated("%s in %s is %q in the end, want %q (broken: %t, known: %t)", name, environment, have, serial, f.broken, known)
-	}
-	return nil
-}
-
-func (c *checker) inTarget(ctx context.Context, environment, name string) (string, error) {
-	if environment == c.InGit {
-		return c.committed(ctx, "origin/main", name)
-	}
-	text, err := os.ReadFile(filepath.Join(c.Folders[environment].Path, filepath.FromSlash(manifest(name))))
-	if err != nil && !os.IsNotExist(err) {
-		return "", fmt.Errorf("read the folder: %w", err)
-	}
-	return serialIn(string(text)), nil
 }

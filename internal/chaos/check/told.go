@@ -92,7 +92,7 @@ func (c *checker) checkTold(ctx context.Context, told map[string]reportRow) erro
 		}
 	}
 	for repository, clone := range c.Clones {
-		head, err := git(ctx, clone, "rev-parse", "origin/main")
+		head, err := git(ctx, clone, "rev-parse", tip)
 		if err != nil {
 			return err
 		}
@@ -137,7 +137,7 @@ func (c *checker) failing(ctx context.Context, a asking) (must, may bool, err er
 		if r.State != "failed" || may {
 			continue
 		}
-		f, err := c.score(ctx, a.repository, a.commit, r.Name)
+		f, err := c.scoreOf(ctx, a.repository, a.commit, r.Name)
 		if err != nil {
 			return false, false, err
 		}
@@ -145,7 +145,7 @@ func (c *checker) failing(ctx context.Context, a asking) (must, may bool, err er
 		if err != nil {
 			return false, false, err
 		}
-		may = f.found && f.serial == is
+		may = f.found() && f.serial == is
 	}
 	for _, r := range asked {
 		must = must || r.State == "failed"
