@@ -32,6 +32,8 @@ type author struct {
 	// group is what was changed last to be deployed all or none, and suite what its files say.
 	group []string
 	suite int
+	// touched is what was changed last.
+	touched string
 }
 
 type openPull struct {
@@ -39,46 +41,6 @@ type openPull struct {
 	branch string
 	// apps are those that it changes.
 	apps []string
-}
-
-// scoreOptions say what is in a Score file beside the application's name.
-type scoreOptions struct {
-	// serial tells from which commit it is.
-	serial int
-	// broken: it refers to nothing.
-	broken bool
-	// suite is what it is deployed with or not at all, 0 for nothing.
-	suite int
-}
-
-// score is a Score file.
-func score(name string, o scoreOptions) string {
-	var b strings.Builder
-	metadata := "name: " + name
-	if o.suite > 0 {
-		metadata += fmt.Sprintf(", annotations: {reconciler.dev/atomic: suite-%d}", o.suite)
-	}
-	database := hasDatabase(name)
-	if o.broken {
-		b.WriteString("# broken\n")
-	}
-	fmt.Fprintf(&b, "apiVersion: score.dev/v1b1\nmetadata: {%s}\nservice: {ports: {web: {port: 80, targetPort: 8080}}}\n", metadata)
-	fmt.Fprintf(&b, "containers:\n  main:\n    image: registry.example/%s:%d\n    variables:\n      SERIAL: \"s%06d\"\n", name, o.serial, o.serial)
-	if database {
-		b.WriteString("      DATABASE: ${resources.db.host}\n      PASSWORD: ${resources.db.password}\n")
-	}
-	if o.broken {
-		b.WriteString("      NOTHING: ${resources.nothing.host}\n")
-	}
-	if database {
-		b.WriteString("resources:\n  db: {type: postgres}\n")
-	}
-	return b.String()
-}
-
-// hasDatabase says that an application has a database, so that its removal waits for a person: every fifth.
-func hasDatabase(name string) bool {
-	return strings.HasSuffix(name, "0") || strings.HasSuffix(name, "5")
 }
 
 func newAuthor(w *world, n int) *author {
@@ -97,7 +59,7 @@ func (a *author) git(args ...string) string {
 	return a.world.git(a.dir, args...)
 }
 
-// names are the applications in the work tree.
+// names are the folders of the applications in the work tree.
 func (a *author) names() (list []string) {
 	found, err := filepath.Glob(filepath.Join(a.dir, "*", "score.yaml"))
 	a.must(err)
@@ -107,18 +69,11 @@ func (a *author) names() (list []string) {
 	return list
 }
 
-func (a *author) put(name string, o scoreOptions) {
-	a.Helper()
-	file := filepath.Join(a.dir, name, "score.yaml")
-	a.must(os.MkdirAll(filepath.Dir(file), 0o755))
-	a.must(os.WriteFile(file, []byte(score(name, o)), 0o644))
-}
-
 func (a *author) add(serial int) string {
 	a.Helper()
 	name := fmt.Sprintf("r%d-app%02d", a.n, a.next)
 	a.next++
-	a.put(name, scoreOptions{serial: serial})
+	a.put(name, scoreOptions{serial: serial, name: name})
 	return name
 }
 
@@ -180,6 +135,12 @@ func (a *author) do(kind string, serial int, r *rand.Rand) (told string, done bo
 		return a.together(serial, r), true
 	case "join", "leave":
 		return a.again(kind, serial)
+	case "rename":
+		return a.rename(serial, r), true
+	case "share":
+		return a.share(serial, r), true
+	case "unshare":
+		return a.unshare(serial, r)
 	default:
 		return a.pull(kind, serial, r)
 	}
@@ -188,7 +149,9 @@ func (a *author) do(kind string, serial int, r *rand.Rand) (told string, done bo
 func (a *author) change(names []string, serial int, broken bool) string {
 	a.Helper()
 	for _, name := range names {
-		a.put(name, scoreOptions{serial: serial, broken: broken})
+		o := a.now(name, serial)
+		o.broken = broken
+		a.put(name, o)
 	}
 	a.push(fmt.Sprintf("change %v", names), false)
 	return fmt.Sprint(names)
@@ -235,7 +198,7 @@ func (a *author) rewrite(serial int, r *rand.Rand) (told string, done bool) {
 	a.git("reset", "--quiet", "--hard", back)
 	names := a.some(r)
 	for _, name := range names {
-		a.put(name, scoreOptions{serial: serial})
+		a.put(name, a.now(name, serial))
 	}
 	a.push(fmt.Sprintf("rewrite %v", names), true)
 	return fmt.Sprintf("to %s, %v", back, names), true
@@ -290,7 +253,7 @@ func (a *author) propose(p openPull, serial int) {
 	a.Helper()
 	for _, name := range p.apps {
 		if _, err := os.Stat(filepath.Join(a.dir, name)); err == nil {
-			a.put(name, scoreOptions{serial: serial})
+			a.put(name, a.now(name, serial))
 		}
 	}
 	a.commit(fmt.Sprintf("propose %v", p.apps))
@@ -317,7 +280,7 @@ func (a *author) person(kind string, r *rand.Rand) (told string, done bool) {
 		return a.confirm()
 	}
 	names, environments := a.names(), a.environments(a.n)
-	name, environment := names[r.IntN(len(names))], environments[r.IntN(len(environments))]
+	name, environment := a.called(names[r.IntN(len(names))]), environments[r.IntN(len(environments))]
 	in := map[string]any{"hold": map[string]string{"reason": "chaos"}, "rollback": map[string]int{"generation": 0}, "resume": map[string]string{}}[kind]
 	err := a.try("/applications/"+environment+"/"+name+"/"+kind, in)
 	return fmt.Sprintf("%s in %s: %v", name, environment, err), err == nil

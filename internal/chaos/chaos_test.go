@@ -41,7 +41,7 @@ func TestChaosLeavesEverythingInOrder(t *testing.T) {
 	w := newWorld(t, seed)
 	w.write("schedule", plan.String())
 	w.open()
-	authors := newAuthors(w)
+	w.hire()
 	w.began = time.Now()
 	w.say("the world is there")
 	seen, seenGuided := check.Watch(w.path("target")), check.Watch(w.path(guided))
@@ -53,7 +53,7 @@ func TestChaosLeavesEverythingInOrder(t *testing.T) {
 	}
 	wait.Go(func() { struck[0] = w.strike(plan.processes) })
 	wait.Go(func() { struck[1] = w.strike(plan.surroundings) })
-	late := w.act(plan.acts, authors)
+	late := w.act(plan.acts)
 	wait.Wait()
 	for _, err := range struck {
 		if err != nil {
@@ -62,13 +62,13 @@ func TestChaosLeavesEverythingInOrder(t *testing.T) {
 	}
 	w.say("all acts and faults are done; the latest act was %.1f s late", late.Seconds())
 	if duration >= defaultDuration {
-		w.fulfil(plan, authors)
+		w.fulfil(plan)
 		w.say("there was something of each kind")
 	}
 	settled := time.Now()
-	w.settle(authors)
+	w.settle()
 	w.say("all is quiet after %.1f s", time.Since(settled).Seconds())
-	verdict := w.judge(authors, map[string]check.Folder{
+	verdict := w.judge(map[string]check.Folder{
 		inFolder: {Path: w.path("target"), Observed: seen()}, guided: {Path: w.path(guided), Observed: seenGuided()},
 	})
 	if duration >= defaultDuration {
@@ -81,20 +81,19 @@ func TestChaosLeavesEverythingInOrder(t *testing.T) {
 	}
 }
 
-// newAuthors clones and fills all repositories.
-func newAuthors(w *world) []*author {
+// hire has all repositories cloned and filled.
+func (w *world) hire() {
 	w.Helper()
-	authors := make([]*author, repositories)
+	w.authors = make([]*author, repositories)
 	var wait sync.WaitGroup
-	for i := range authors {
-		wait.Go(func() { authors[i] = newAuthor(w, i); authors[i].fill() })
+	for i := range w.authors {
+		wait.Go(func() { w.authors[i] = newAuthor(w, i); w.authors[i].fill() })
 	}
 	wait.Wait()
-	return authors
 }
 
 // judge stops the servers and has the checker look at what they left.
-func (w *world) judge(authors []*author, folders map[string]check.Folder) check.Verdict {
+func (w *world) judge(folders map[string]check.Folder) check.Verdict {
 	w.Helper()
 	ends, byItself := 0, 0
 	for _, r := range w.replicas {
@@ -103,7 +102,7 @@ func (w *world) judge(authors []*author, folders map[string]check.Folder) check.
 		r.mu.Unlock()
 		r.stop()
 	}
-	evidence := w.evidence(authors, folders)
+	evidence := w.evidence(folders)
 	record, err := json.MarshalIndent(evidence.Office, "", " ")
 	w.must(err)
 	w.write("office", string(record))

@@ -19,6 +19,9 @@ var least = []struct{ number, why string }{
 	{"office effects undone", "what did not succeed is undone in order"},
 	{"groups", "what goes together comes out together"},
 	{"groups of more than one", "all or none is of several"},
+	{"renames", "nothing is left of an old name"},
+	{"shared objects that came", "who shares finds what is shared"},
+	{"shared objects that went", "the last one takes it away"},
 	{"statuses", "each run is told on its commit"},
 	{"comments", "a pull request has one comment"},
 }
@@ -49,7 +52,7 @@ func (s schedule) missing(done, numbers map[string]int) (list []string) {
 func TestTooLittleWorkIsToldByItsKind(t *testing.T) {
 	for seed := range uint64(50) {
 		plan, done, numbers := newSchedule(seed, defaultDuration), map[string]int{}, map[string]int{}
-		for _, kind := range slices.Concat(acts, []string{"join", "leave"}) {
+		for _, kind := range slices.Concat(acts, []string{"join", "leave", "unshare"}) {
 			done["act "+kind] = 1
 		}
 		for _, kind := range slices.Concat(processStrikes, surroundingStrikes) {

@@ -228,13 +228,15 @@ func (a *author) together(serial int, r *rand.Rand) string {
 	names = names[:2+r.IntN(2)]
 	a.group, a.suite = names, serial
 	for _, name := range names {
-		a.put(name, scoreOptions{serial: serial, suite: serial})
+		o := a.now(name, serial)
+		o.suite = serial
+		a.put(name, o)
 	}
 	commit := a.commit(fmt.Sprintf("together %v", names))
 	told := fmt.Sprint(names)
 	if r.IntN(5) < 2 {
 		step := []string{"site/us", "tell"}[r.IntN(2)]
-		a.guide.refuse(step, commit, names[0])
+		a.guide.refuse(step, commit, a.called(names[0]))
 		told += fmt.Sprintf(", %s of %s is refused", step, names[0])
 	}
 	a.git("push", "--quiet", "origin", "main")
@@ -247,7 +249,7 @@ func (a *author) again(kind string, serial int) (told string, done bool) {
 	if len(a.group) == 0 || !slices.Contains(a.names(), a.group[1]) {
 		return "there is none", false
 	}
-	o := scoreOptions{serial: serial}
+	o := a.now(a.group[1], serial)
 	if kind == "join" {
 		o.suite = a.suite
 	}

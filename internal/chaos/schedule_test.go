@@ -50,8 +50,8 @@ type schedule struct {
 
 // acts are what is done, each as often as it comes here before anything comes again: within two minutes.
 var acts = slices.Concat(
-	slices.Repeat([]string{"change"}, 20), slices.Repeat([]string{"atomic", "approve"}, 5), slices.Repeat([]string{"add", "revert", "open", "merge"}, 4),
-	slices.Repeat([]string{"remove", "break", "force", "confirm"}, 3), slices.Repeat([]string{"amend", "hold", "resume", "rollback", "reject", "pause", "go on", "cancel"}, 2),
+	slices.Repeat([]string{"change"}, 14), slices.Repeat([]string{"atomic", "approve"}, 5), slices.Repeat([]string{"add", "revert", "open", "merge", "share"}, 4),
+	slices.Repeat([]string{"remove", "break", "force", "confirm", "rename"}, 3), slices.Repeat([]string{"amend", "hold", "resume", "rollback", "reject", "pause", "go on", "cancel"}, 2),
 	[]string{"close"},
 )
 
@@ -78,7 +78,7 @@ func newSchedule(seed uint64, duration time.Duration) schedule {
 }
 
 func newActs(r *rand.Rand, duration time.Duration) (list []act) {
-	next := draw(r, acts)
+	next, shares := draw(r, acts), 0
 	for at := time.Duration(0); at < duration; at += between(r, pace/2, pace*3/2) {
 		kind := next()
 		// Where most can go wrong, people are three times as busy.
@@ -90,6 +90,17 @@ func newActs(r *rand.Rand, duration time.Duration) (list []act) {
 		if kind == "atomic" {
 			// While they are under way, more often than not.
 			list = append(list, act{at + between(r, 2*time.Second, 8*time.Second), []string{"join", "leave"}[r.IntN(2)], repository, r.Uint64()})
+		}
+		if kind == "rename" {
+			// While a change of the same application is under way: what is on its way to the old name must not arrive.
+			list = append(list, act{max(0, at-between(r, 500*time.Millisecond, 3*time.Second)), "change", repository, r.Uint64()})
+		}
+		if kind == "share" {
+			// The last ones go when the first one has been there for a while; the next one stays; the one after comes as they go.
+			away := []time.Duration{between(r, 6*time.Second, 14*time.Second), duration, -between(r, 0, 2*time.Second)}[shares%3]
+			if shares++; away < duration {
+				list = append(list, act{max(0, at+away), "unshare", repository, r.Uint64()})
+			}
 		}
 	}
 	slices.SortStableFunc(list, func(a, b act) int { return cmp.Compare(a.at, b.at) })

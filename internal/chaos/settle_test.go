@@ -22,22 +22,22 @@ const (
 	settleLimit = 6 * time.Minute
 )
 
-// sqlLeft lists what is not done yet: jobs but those that look at repositories when their time comes, reports, plans that
-// wait, and people's holds. What is held back because it failed stays, and so does what waits for that.
-const sqlLeft = `SELECT 'job ' || kind || ' ' || key || ' attempt ' || attempt || ' due in ' || round(extract(epoch FROM run_at - now())) FROM jobs WHERE kind <> 'look'
+// sqlLeft lists what is not done yet: jobs, but looks at repositories that are not late; reports, plans that wait, and people's
+// holds. Looks never end coming, and half a minute is more than one takes. What is held back because it failed stays, and so does what waits for that.
+const sqlLeft = `SELECT 'job ' || kind || ' ' || key || ' attempt ' || attempt || ' due in ' || round(extract(epoch FROM run_at - now())) FROM jobs WHERE kind <> 'look' OR run_at < now() - interval '30 seconds'
 UNION ALL SELECT 'report ' || kind || ' of ' || repository || ' ' || target FROM reports WHERE sent < version AND NOT dead
 UNION ALL SELECT 'plan of ' || name || ' in ' || environment FROM applications WHERE waiting <> '' AND waiting_for->>'code' <> 'ORC-5223' AND removed_at IS NULL
 UNION ALL SELECT 'hold of ' || name || ' in ' || environment FROM applications WHERE hold_reason IS NOT NULL AND coalesce(hold_digest, '') = '' AND removed_at IS NULL
 UNION ALL SELECT 'look at ' || name || ' fails' FROM repositories WHERE fault IS NOT NULL`
 
 // settle lifts what people have stopped and waits until nothing is left to do.
-func (w *world) settle(authors []*author) {
+func (w *world) settle() {
 	w.Helper()
 	last := ""
 	for until, quiet := time.Now().Add(settleLimit), 0; quiet < 3; <-time.After(look) {
 		w.release()
 		w.unlock()
-		left, err := w.left(authors)
+		left, err := w.left()
 		now := fmt.Sprintf("left: %d: %s %v", len(left), strings.Join(left[:min(3, len(left))], ", "), err)
 		if now != last {
 			w.note("%s", now)
@@ -73,7 +73,7 @@ func (w *world) release() {
 }
 
 // left returns what is not done, asked of the database without the proxies.
-func (w *world) left(authors []*author) ([]string, error) {
+func (w *world) left() ([]string, error) {
 	ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
 	defer cancel()
 	c, err := pgx.Connect(ctx, w.database.URL())
@@ -89,7 +89,7 @@ func (w *world) left(authors []*author) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range authors {
+	for _, a := range w.authors {
 		head := a.git("rev-parse", "main")
 		var seen string
 		err := c.QueryRow(ctx, "SELECT commit FROM refs WHERE repository = $1 AND name = 'main'", a.repo.FullName()).Scan(&seen)
@@ -110,14 +110,14 @@ func (w *world) left(authors []*author) ([]string, error) {
 }
 
 // evidence is what the checker may look at.
-func (w *world) evidence(authors []*author, folders map[string]check.Folder) check.Evidence {
+func (w *world) evidence(folders map[string]check.Folder) check.Evidence {
 	e := check.Evidence{
 		Gitea: w.gitea.URL, Token: w.gitea.Admin.Token, Bot: w.gitea.Bot.Login, Instance: instance,
 		Database: w.database.URL(),
-		InGit:    inGit, Folders: folders, Clones: map[string]string{}, Environments: map[string][]string{},
+		InGit:    inGit, Folders: folders, Secrets: w.path("secrets"), Clones: map[string]string{}, Environments: map[string][]string{},
 	}
 	w.guide.evidence(&e)
-	for _, a := range authors {
+	for _, a := range w.authors {
 		e.Clones[a.repo.FullName()] = a.dir
 		e.Environments[a.repo.FullName()] = w.environments(a.n)
 		a.git("fetch", "--quiet", "origin")

@@ -20,14 +20,14 @@ type wish struct {
 
 // act does all acts in their order, each not before its time, and returns how long the last one was late. What a person could
 // not do is tried again after each later act, unless another one could not do the same just then.
-func (w *world) act(list []act, authors []*author) (late time.Duration) {
+func (w *world) act(list []act) (late time.Duration) {
 	var wishes []wish
 	for i, a := range list {
 		if wait := time.Until(w.began.Add(a.at)); wait > 0 {
 			<-time.After(wait)
 		}
 		late = max(late, time.Since(w.began.Add(a.at)))
-		author, r := authors[a.repository], rand.New(rand.NewPCG(a.seed, 1))
+		author, r := w.authors[a.repository], rand.New(rand.NewPCG(a.seed, 1))
 		if slices.Contains(online, a.kind) {
 			wishes = append(wishes, wish{author, a.kind, r})
 		} else {
@@ -71,7 +71,7 @@ const (
 
 // fulfil has people do each kind of act of the schedule that nobody could do, reject until a run failed, and cancel until one is
 // cancelled: on a slow machine nothing may have been there in time that bore it.
-func (w *world) fulfil(plan schedule, authors []*author) {
+func (w *world) fulfil(plan schedule) {
 	w.Helper()
 	r := rand.New(rand.NewPCG(0, 3))
 	serial, changed := len(plan.acts), time.Time{}
@@ -85,7 +85,7 @@ func (w *world) fulfil(plan schedule, authors []*author) {
 		}
 		for _, kind := range lacking {
 			serial++
-			authors[serial%guidedRepositories].perform(kind, serial, r)
+			w.authors[serial%guidedRepositories].perform(kind, serial, r)
 		}
 	}
 }

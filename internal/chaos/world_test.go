@@ -54,7 +54,18 @@ type world struct {
 	counts     counter
 	// asked is the server that people ask first: the one that answered last.
 	asked int
+	// authors work on the repositories, in their order.
+	authors []*author
 }
+
+// commonProvisioner makes what several applications share: one object.
+const commonProvisioner = `
+- uri: template://chaos/common
+  type: common
+  supported_params: []
+  manifests: |
+    - {apiVersion: v1, kind: ConfigMap, metadata: {name: {{ printf "common-%s" .Id | quote }}}, data: {for: everybody}}
+`
 
 func newWorld(t *testing.T, seed uint64) *world {
 	t.Helper()
@@ -79,6 +90,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.write("platform/environments/"+inGit+".yaml", fmt.Sprintf(
 		"namespace: shop\ntarget:\n  gitops: {repository: %q, forge: gitea, secrets: %q, argocd: {}}\n", w.proxied(w.deploy), w.path("secrets")))
 	w.write("platform/environments/"+inFolder+".yaml", fmt.Sprintf("namespace: shop\ntarget:\n  directory: {path: %q}\n", w.path("target")))
+	w.write("platform/provisioners/common.provisioners.yaml", commonProvisioner)
 	w.guide = newGuide(w, seed)
 	w.write("token.gitea", w.gitea.Bot.Token)
 	w.write("secret", secret)
