@@ -59,17 +59,22 @@ func (c *checker) eachFile(ctx context.Context, repository string, f func(file s
 }
 
 // checkApplication compares an application, without an id if there is none, with its Score file. Of a broken one, what was
-// applied last stays.
+// applied last stays, and so does what is deployed with one that is broken and was not released before, or was rolled back.
 func (c *checker) checkApplication(ctx context.Context, a applicationRow, f scoreFile) (standing, error) {
+	kept, err := c.keptBack(ctx, a, f)
+	if err != nil {
+		return standing{}, err
+	}
 	want := f
-	if f.broken {
-		if a.ID == 0 {
+	if f.broken || kept {
+		if a.ID == 0 || a.Applied == 0 {
 			return standing{}, nil // it never worked
 		}
-		var err error
 		if want, err = c.wants(ctx, a.ID, a.Applied); err != nil {
 			return standing{}, err
 		}
+	}
+	if want.serial != f.serial || f.broken {
 		c.Numbers["applications left as they were"]++
 	} else {
 		c.Numbers["applications at their newest commit"]++

@@ -166,3 +166,34 @@ func TestRenamesAndSharedObjectsAreCounted(t *testing.T) {
 		t.Errorf("renames, shared objects that came and went are %s", got)
 	}
 }
+
+// Where people went back, what is deployed with something broken stays as it is, as long as its file says so.
+func TestWhatIsKeptBackMayStayAsItWasApplied(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		mate  string
+		suite string
+		found bool
+	}{
+		"its mate is broken":            {"# broken\n", "suite", false},
+		"its mate is in order":          {"", "suite", true},
+		"it is not deployed with it":    {"# broken\n", "", true},
+		"it is deployed with something": {"# broken\n", "other", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.write("app/mate/score.yaml", c.mate+scoreText("mate", 2, ""))
+			s.commit("app", "Break")
+			s.history.applications[9] = applicationRow{ID: 9, Environment: "f", Name: "mate", Path: "mate/score.yaml", Repository: "o/r", Generation: 1, Applied: 1}
+			s.history.runs = append(s.history.runs, runRow{ID: 91, Application: 9, Generation: 1, Environment: "f", Name: "mate", Repository: "o/r", Kind: "deploy", State: "succeeded", Atomic: "suite"})
+			got, err := s.checkApplication(t.Context(), s.history.applications[2], scoreFile{path: "app/score.yaml", name: "app", serial: "s000009", suite: c.suite})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found := len(s.Violations) > 0; found != c.found || !found && got.may[0].serial != "s000002" {
+				t.Errorf("violations: %q, it stands as %+v", s.Violations, got)
+			}
+		})
+	}
+}
