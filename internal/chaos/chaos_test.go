@@ -81,9 +81,10 @@ func TestChaosLeavesEverythingInOrder(t *testing.T) {
 	}
 }
 
-// hire has all repositories cloned and filled.
+// hire has all repositories cloned, and those of applications filled.
 func (w *world) hire() {
 	w.Helper()
+	w.git(w.dir, "clone", "--quiet", w.deploy.GitURL(w.gitea.Admin), w.path("deployment"))
 	w.authors = make([]*author, repositories)
 	var wait sync.WaitGroup
 	for i := range w.authors {

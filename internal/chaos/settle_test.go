@@ -123,6 +123,6 @@ func (w *world) evidence(folders map[string]check.Folder) check.Evidence {
 		a.git("fetch", "--quiet", "origin")
 	}
 	e.Deployment = w.path("deployment")
-	w.git(w.dir, "clone", "--quiet", w.deploy.GitURL(w.gitea.Admin), e.Deployment)
+	w.git(e.Deployment, "fetch", "--quiet")
 	return e
 }

@@ -5,6 +5,8 @@ package chaos
 import (
 	"fmt"
 	"math/rand/v2"
+	"path"
+	"strconv"
 	"strings"
 )
 
@@ -42,26 +44,47 @@ func (a *author) share(serial int, r *rand.Rand) string {
 	return folder
 }
 
-// unshare has all who share, in whatever repository, share no more. Where nobody does, one begins to, for the next time.
+// turns returns how often what is shared came into the deployment repository and went: its content never changes.
+func (w *world) turns() int {
+	w.Helper()
+	dir := w.path("deployment")
+	w.git(dir, "fetch", "--quiet")
+	n, err := strconv.Atoi(w.git(dir, "rev-list", "--count", "origin/main", "--", "environments/"+inGit+"/_shared"))
+	w.must(err)
+	return n
+}
+
+// sharers returns the folders of the applications that use what several share, on the main branch.
+func (a *author) sharers() (list []string) {
+	found, _ := tryGit(a.dir, "grep", "--name-only", "--fixed-strings", strings.TrimSpace(sharing), "main") // fails if there are none
+	for line := range strings.Lines(found) {
+		list = append(list, path.Dir(strings.TrimPrefix(strings.TrimSpace(line), "main:")))
+	}
+	return list
+}
+
+// unshare has all who share, in whatever repository, share no more, when what they share is there. Where nobody shares, one begins
+// to, for the next time.
 func (a *author) unshare(serial int, r *rand.Rand) (told string, done bool) {
 	a.Helper()
+	there := a.turns()%2 == 1
 	var gone []string
 	for _, b := range a.authors {
+		list := b.sharers()
+		gone = append(gone, list...)
+		if !there || len(list) == 0 {
+			continue
+		}
 		b.git("checkout", "--quiet", "main")
-		before := len(gone)
-		for _, folder := range b.names() {
-			if o := b.now(folder, serial); o.shared {
-				o.shared = false
-				b.put(folder, o)
-				gone = append(gone, folder)
-			}
+		for _, folder := range list {
+			o := b.now(folder, serial)
+			o.shared = false
+			b.put(folder, o)
 		}
-		if len(gone) > before {
-			b.push(fmt.Sprintf("unshare %v", gone[before:]), false)
-		}
+		b.push(fmt.Sprintf("unshare %v", list), false)
 	}
 	if len(gone) == 0 {
 		return "nobody did; now " + a.share(serial, r), false
 	}
-	return fmt.Sprint(gone), true
+	return fmt.Sprint(gone), there
 }

@@ -11,6 +11,9 @@ import (
 // online are the acts that go through the API.
 var online = []string{"hold", "resume", "rollback", "confirm", "approve", "reject", "pause", "go on", "cancel"}
 
+// patient are the acts that are tried again later if there is nothing to do.
+var patient = append([]string{"unshare"}, online...)
+
 // wish is what a person wanted to do, and nothing was there that bears it.
 type wish struct {
 	*author
@@ -28,7 +31,7 @@ func (w *world) act(list []act) (late time.Duration) {
 		}
 		late = max(late, time.Since(w.began.Add(a.at)))
 		author, r := w.authors[a.repository], rand.New(rand.NewPCG(a.seed, 1))
-		if slices.Contains(online, a.kind) {
+		if slices.Contains(patient, a.kind) {
 			wishes = append(wishes, wish{author, a.kind, r})
 		} else {
 			author.perform(a.kind, i+1, r)
@@ -69,8 +72,8 @@ const (
 	fulfilPace = 5 * time.Second
 )
 
-// fulfil has people do each kind of act of the schedule that nobody could do, reject until a run failed, and cancel until one is
-// cancelled: on a slow machine nothing may have been there in time that bore it.
+// fulfil has people do each kind of act of the schedule that nobody could do, reject until a run failed, cancel until one is
+// cancelled, and share no more until what is shared went: on a slow machine nothing may have been there in time that bore it.
 func (w *world) fulfil(plan schedule) {
 	w.Helper()
 	r := rand.New(rand.NewPCG(0, 3))
@@ -96,6 +99,10 @@ func (w *world) lacking(plan schedule) (list []string) {
 		if !slices.Contains(list, a.kind) && w.counts.of("act "+a.kind) == 0 {
 			list = append(list, a.kind)
 		}
+	}
+	// One that came as the last ones went has kept it there.
+	if w.turns() < 2 && !slices.Contains(list, "unshare") {
+		list = append(list, "unshare")
 	}
 	for state, kind := range map[string]string{"failed": "reject", "cancelled": "cancel"} {
 		if ended, err := w.guidedRuns(state); err != nil || len(ended) == 0 {
