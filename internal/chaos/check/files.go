@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// What files an application has is written here as the platform of the chaos says it, once more: a Deployment and a Service;
-// with a database its Secret, Service and StatefulSet; in Git an Application of Argo CD, whose Secrets are in a folder beside.
+// The files that an application has, once more and without the product: a Deployment and a Service; with a database its Secret,
+// Service and StatefulSet. In Git there is an Application of Argo CD as well, and Secrets are in a folder beside the repository.
 
 const (
 	// secrets stands before the paths of what is in the folder of Secrets.
@@ -69,20 +69,14 @@ func (c *checker) root(environment string) string {
 	return ""
 }
 
-// owner returns the name of the application that a file of a target belongs to, "" for what belongs to none alone.
-func (c *checker) owner(environment, file string) string {
-	rest, inFolder := strings.CutPrefix(file, secrets)
-	if !inFolder {
-		var is bool
-		if rest, is = strings.CutPrefix(file, c.root(environment)); !is {
-			return ""
-		}
-		if name, is := strings.CutPrefix(rest, applications); is {
-			return strings.TrimPrefix(strings.TrimSuffix(name, ".yaml"), "_shared")
-		}
+// owner returns the name of the application that a file of the deployment repository belongs to, "" for what belongs to none alone.
+func (c *checker) owner(file string) string {
+	rest, inside := strings.CutPrefix(file, c.root(c.InGit))
+	if name, is := strings.CutPrefix(rest, applications); is {
+		rest = strings.TrimSuffix(name, ".yaml")
 	}
 	name, _, _ := strings.Cut(rest, "/")
-	if strings.HasPrefix(name, "_") {
+	if !inside || strings.HasPrefix(name, "_") {
 		return ""
 	}
 	return name
@@ -93,15 +87,15 @@ func (c *checker) own(environment string, f scoreFile) (list []string) {
 	if !f.found() {
 		return nil
 	}
-	root, kept, folder := c.root(environment), c.root(environment), f.name+"/"
+	root, hidden, folder := c.root(environment), c.root(environment), f.name+"/"
 	if environment == c.InGit {
-		kept = secrets
+		hidden = secrets
 		list = append(list, root+applications+f.name+".yaml")
 	}
 	list = append(list, root+manifest(f.name), root+folder+f.name+".service.yaml")
 	if f.database {
 		database := folder + "postgres-" + f.name
-		list = append(list, kept+database+".secret.yaml", root+database+".service.yaml", root+database+".statefulset.apps.yaml")
+		list = append(list, hidden+database+".secret.yaml", root+database+".service.yaml", root+database+".statefulset.apps.yaml")
 	}
 	return list
 }

@@ -76,7 +76,7 @@ func (c *checker) checkBrings(ctx context.Context, made commit, r runRow) error 
 	}
 	there, names := listing{}, c.history.names(r.Application)
 	for _, file := range strings.Fields(out) {
-		if slices.Contains(names, c.owner(c.InGit, file)) {
+		if slices.Contains(names, c.owner(file)) {
 			there.put(file, "")
 		}
 	}
