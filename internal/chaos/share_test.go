@@ -5,7 +5,7 @@ package chaos
 import (
 	"fmt"
 	"math/rand/v2"
-	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -54,37 +54,40 @@ func (w *world) turns() int {
 	return n
 }
 
-// sharers returns the folders of the applications that use what several share, on the main branch.
-func (a *author) sharers() (list []string) {
-	found, _ := tryGit(a.dir, "grep", "--name-only", "--fixed-strings", strings.TrimSpace(sharing), "main") // fails if there are none
-	for line := range strings.Lines(found) {
-		list = append(list, path.Dir(strings.TrimPrefix(strings.TrimSpace(line), "main:")))
-	}
-	return list
+// offered says that what is shared is in both targets; to look into the folder first costs nothing.
+func (w *world) offered() bool {
+	w.Helper()
+	found, err := filepath.Glob(w.path("target", "_shared", "*.yaml"))
+	w.must(err)
+	return len(found) > 0 && w.turns()%2 == 1
 }
 
 // unshare has all who share, in whatever repository, share no more, when what they share is there. Where nobody shares, one begins
 // to, for the next time.
 func (a *author) unshare(serial int, r *rand.Rand) (told string, done bool) {
 	a.Helper()
-	there := a.turns()%2 == 1
-	var gone []string
+	there := a.offered()
+	var all []string
 	for _, b := range a.authors {
-		list := b.sharers()
-		gone = append(gone, list...)
-		if !there || len(list) == 0 {
-			continue
+		if there {
+			b.git("checkout", "--quiet", "main")
 		}
-		b.git("checkout", "--quiet", "main")
-		for _, folder := range list {
-			o := b.now(folder, serial)
-			o.shared = false
-			b.put(folder, o)
+		var list []string
+		for _, folder := range b.names() {
+			if o := b.now(folder, serial); o.shared {
+				list = append(list, folder)
+				if o.shared = false; there {
+					b.put(folder, o)
+				}
+			}
 		}
-		b.push(fmt.Sprintf("unshare %v", list), false)
+		if there && len(list) > 0 {
+			b.push(fmt.Sprintf("unshare %v", list), false)
+		}
+		all = append(all, list...)
 	}
-	if len(gone) == 0 {
+	if len(all) == 0 {
 		return "nobody did; now " + a.share(serial, r), false
 	}
-	return fmt.Sprint(gone), there
+	return fmt.Sprint(all), there
 }
