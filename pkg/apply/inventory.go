@@ -110,6 +110,16 @@ func digest(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// folders returns the folders that items are in.
+func folders(items []item) (list []string) {
+	for _, i := range items {
+		folder, _, _ := strings.Cut(i.Path, "/")
+		list = append(list, folder)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
 // obsolete returns the paths of what the application had and does not want any more, and nobody else needs, dependents
 // first.
 func obsolete(have []item, want []item, application int64) []string {

@@ -26,7 +26,7 @@ func (e *execution) spare(ctx context.Context) (s spared, err error) {
 	if confirmed, err := e.Planner.Confirmed(ctx, e.Pool, e.run.Plan); err != nil || confirmed {
 		return s, err
 	}
-	a := planner.Application{Environment: e.run.Environment, Name: e.run.Name}
+	a := planner.Application{ID: e.run.Application, Environment: e.run.Environment, Name: e.run.Name}
 	base, err := e.Runs.Base(ctx, e.Pool, a, planner.Base{Release: e.release})
 	if err != nil {
 		return s, err

@@ -100,12 +100,13 @@ func (e *execution) deliver(ctx context.Context, name string) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	want = append(want, spared.among(have, e.run.Application)...)
+	stay := spared.among(have, e.run.Application)
+	want = append(want, stay...)
 	contested, err := e.Runs.contested(ctx, e.Pool, e.run)
 	if err != nil {
 		return result{}, err
 	}
-	d := Delivery{Environment: e.environment, Run: e.run, Write: files, Former: former, Contested: contested, Superseded: e.superseded, Stays: len(spared.keys) > 0}
+	d := Delivery{Environment: e.environment, Run: e.run, Write: files, Former: former, Contested: contested, Superseded: e.superseded, Stays: folders(stay)}
 	var done Delivered
 	if touchesShared(have, want, e.run.Application) {
 		done, err = e.deliverShared(ctx, name, &d, want)
@@ -274,7 +275,7 @@ func (e *execution) retire(ctx context.Context, name string) (result, error) {
 	var deleted []string
 	err = e.fenced(ctx, func(tx pgx.Tx) error {
 		for _, old := range former {
-			list, err := e.Runs.retire(ctx, tx, e.run, old, []string{})
+			list, err := e.Runs.retire(ctx, tx, e.run, old, append([]string{}, spared.uids...))
 			if err != nil {
 				return err
 			}

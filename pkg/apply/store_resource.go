@@ -70,7 +70,7 @@ WHERE environment = $1 AND (described_by = $2 OR token = $3) AND u <> $2 AND del
   described_by = CASE WHEN described_by = $2 THEN coalesce((array_remove(users, $2))[1], '') ELSE described_by END
 WHERE environment = $1 AND $2 = ANY(users) AND deleted_at IS NULL AND NOT uid = ANY($3) RETURNING uid, deleted_at IS NOT NULL`
 	sqlOwn = `SELECT uid, type, class, stateful FROM resources
-WHERE environment = $1 AND users = ARRAY[$2::text] AND deleted_at IS NULL ORDER BY uid`
+WHERE environment = $1 AND users <@ $2::text[] AND users <> '{}' AND deleted_at IS NULL ORDER BY uid`
 	sqlShared      = `SELECT state FROM shared_states WHERE environment = $1`
 	sqlLockState   = `SELECT pg_advisory_xact_lock(hashtextextended('shared state ' || $1, 11))`
 	sqlStoreShared = `INSERT INTO shared_states (environment, state) VALUES ($1, $2)
@@ -116,7 +116,12 @@ func (s *Store) Stored(ctx context.Context, db postgres.Querier, environment str
 
 // Base adds to a release that is in the target what a run that did not succeed may have left beside it.
 func (s *Store) Base(ctx context.Context, db postgres.Querier, a planner.Application, applied planner.Base) (planner.Base, error) {
-	own, err := postgres.Collect[planner.Left](db.Query(ctx, sqlOwn, a.Environment, a.Name))
+	// A run that failed may have had another name for it.
+	names, err := s.former(ctx, db, Run{Application: a.ID, Environment: a.Environment, Name: a.Name})
+	if err != nil {
+		return applied, err
+	}
+	own, err := postgres.Collect[planner.Left](db.Query(ctx, sqlOwn, a.Environment, append(names, a.Name)))
 	if err != nil {
 		return applied, fmt.Errorf("read resources: %w", err)
 	}

@@ -30,9 +30,9 @@ type Delivery struct {
 	Remove []string
 	// Former are names that the application had before: what a target made for them beside the manifests goes too.
 	Former []string
-	// Stays says that something of the application stays, even if nothing is written: what holds data, and nobody confirmed that
-	// it goes.
-	Stays bool
+	// Stays are the folders, named as the application is or was, where something of it stays that is not written: what holds data,
+	// and nobody confirmed that it goes.
+	Stays []string
 	// Shared says whether the environment has shared objects after the delivery; nil if the delivery has nothing to do with
 	// them.
 	Shared *bool

@@ -148,6 +148,45 @@ func TestFailedReleaseIsUndoneButItsDataStays(t *testing.T) {
 	w.equal("z:3, databases: 0", w.deployed("zeta")+", databases: "+data())
 }
 
+// The same where the release that failed had another name: what it began to make under that stays until somebody lets it go.
+func TestDataOfAFailedRenameStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	data := func() string {
+		var counts []string
+		for _, name := range []string{"alpha", "zeta"} {
+			found, err := filepath.Glob(filepath.Join(w.data, "out", name, "postgres-"+name+"-*.statefulset.apps.yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			counts = append(counts, fmt.Sprint(name, " ", len(found)))
+		}
+		return strings.Join(counts, ", ")
+	}
+	confirm := func(name string) {
+		t.Helper()
+		if err := w.Confirm(t.Context(), w.app(name).Waiting, "dana"); err != nil {
+			t.Fatal(err)
+		}
+		w.quiet()
+	}
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1", database)})
+	unblock := w.block("zeta", "zeta.service.yaml")
+	w.push(map[string]string{"score.yaml": file("zeta", "a:2", database, port)})
+	confirm("zeta")
+	w.equal("alpha score.yaml 3/3 held", w.apps())
+	w.equal("a:1, alpha 1, zeta 1", w.deployed("alpha")+", "+data())
+	unblock()
+	// The revert asks for what runs, and the next release for what is to become of the rest.
+	w.push(map[string]string{"score.yaml": file("alpha", "a:1", database)})
+	w.push(map[string]string{"score.yaml": file("alpha", "a:3", database)})
+	w.equal("alpha score.yaml 3/3 waiting", w.apps())
+	w.equal("a:1, alpha 1, zeta 1", w.deployed("alpha")+", "+data())
+	confirm("alpha")
+	w.equal("alpha score.yaml 4/4", w.apps())
+	w.equal("a:3, alpha 1, zeta 0", w.deployed("alpha")+", "+data())
+}
+
 // The record of a deployment is what came of the commit, whatever has it looked at again.
 func TestRecordOfADeploymentStays(t *testing.T) {
 	t.Parallel()

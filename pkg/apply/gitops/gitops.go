@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -276,12 +277,15 @@ func (p *push) ours(read func(string) ([]byte, bool, error), full string) (conte
 // gone are the paths to be removed.
 func (p *push) gone() (list []string) {
 	if p.settings.ArgoCD != nil {
-		for _, name := range p.delivery.Former {
-			list = append(list, applicationPath(name))
+		// Argo CD's Application goes first: it must not sync a folder that is half gone.
+		names := p.delivery.Former
+		if len(p.delivery.Write) == 0 {
+			names = append([]string{p.delivery.Run.Name}, names...)
 		}
-		if len(p.delivery.Write) == 0 && !p.delivery.Stays {
-			// Argo CD's Application goes first: it must not sync a folder that is half gone.
-			list = append(list, applicationPath(p.delivery.Run.Name))
+		for _, name := range names {
+			if !slices.Contains(p.delivery.Stays, name) {
+				list = append(list, applicationPath(name))
+			}
 		}
 		if shared := p.delivery.Shared; shared != nil && !*shared {
 			list = append(list, applicationPath(apply.SharedFolder))

@@ -140,7 +140,7 @@ func TestTheApplicationOfArgoStaysWithWhatStays(t *testing.T) {
 	w := newWorld(t)
 	w.deliver(w.delivery("shop", 1, file("shop/a.yaml", "a"), file("shop/db.yaml", "b")))
 	d := w.delivery("shop", 2)
-	d.Run.Kind, d.Remove, d.Stays = apply.Rollback, []string{"shop/a.yaml"}, true
+	d.Run.Kind, d.Remove, d.Stays = apply.Rollback, []string{"shop/a.yaml"}, []string{"shop"}
 	w.deliver(d)
 	if diff := cmp.Diff([]string{"environments/production/_applications/shop.yaml", "environments/production/shop/db.yaml"}, w.files()); diff != "" {
 		t.Error(diff)
