@@ -149,12 +149,15 @@ func TestMigrationsDeriveWhatTheyAddFromWhatIsThere(t *testing.T) {
 			}
 		}
 	}
+	if _, err := pool.Exec(t.Context(), `INSERT INTO evaluations (repository, commit, environment, ref, generation, outcome) VALUES ('a/b', 'n', 'production', 'main', 3, '[{"run": 3, "faults": [{"excerpt": "\u0000"}]}]')`); err != nil {
+		t.Fatal(err)
+	}
 	migrate("")
 	var told string
-	err := pool.QueryRow(t.Context(), `SELECT concat_ws(' ', (SELECT runs::text FROM evaluations WHERE commit = 'c'), (SELECT runs::text FROM evaluations WHERE commit = 'w'),
+	err := pool.QueryRow(t.Context(), `SELECT concat_ws(' ', (SELECT runs::text FROM evaluations WHERE commit = 'c'), (SELECT runs::text FROM evaluations WHERE commit = 'w'), (SELECT runs::text FROM evaluations WHERE commit = 'n'),
   (SELECT string_agg(waits::text, ',' ORDER BY commit) FROM evaluations), (SELECT string_agg(DISTINCT together || ' ' || atomic || (paths IS NULL), ',') FROM runs),
   (SELECT count(*) FROM jobs WHERE owner = '' AND NOT hastened AND lease_us IS NULL), (SELECT string_agg(application::text, ',' ORDER BY application) FROM inventories WHERE unit = 'application'))`).Scan(&told)
-	if diff := cmp.Diff("{2} {} false,true 0 true 2 2", told); diff != "" || err != nil {
+	if diff := cmp.Diff("{2} {} {3} false,false,true 0 true 2 2", told); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
 }
@@ -171,6 +174,7 @@ ON CONFLICT (repository, ref, environment, commit) DO UPDATE SET generation = 1,
 	for _, c := range []struct{ outcome, want string }{
 		{`[{"application": "shop", "run": 2}, {"application": "till", "run": 3}]`, "{2,3} false"},
 		{`[{"application": "shop", "waiting": {"code": "ORC-5203"}}]`, "{} true"},
+		{`[{"application": "shop", "run": 2, "faults": [{"excerpt": "a NUL \u0000, and what looks like one \\u0000"}]}]`, "{2} false"},
 		{`[]`, "{} false"},
 		{`null`, "{} false"},
 	} {
