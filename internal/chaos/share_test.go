@@ -54,19 +54,20 @@ func (w *world) turns() int {
 	return n
 }
 
-// offered says that what is shared is in both targets; to look into the folder first costs nothing.
-func (w *world) offered() bool {
+// offered says in how many of the two targets what is shared is.
+func (w *world) offered() (n int) {
 	w.Helper()
 	found, err := filepath.Glob(w.path("target", "_shared", "*.yaml"))
 	w.must(err)
-	return len(found) > 0 && w.turns()%2 == 1
+	return min(1, len(found)) + w.turns()%2
 }
 
-// unshare has all who share, in whatever repository, share no more, when what they share is there. Where nobody shares, one begins
-// to, for the next time.
+// unshare has all who share, in whatever repository, share no more, when what they share is there. Where nobody shares, and nothing
+// of what was shared is there any more, one begins to, for the next time.
 func (a *author) unshare(serial int, r *rand.Rand) (told string, done bool) {
 	a.Helper()
-	there := a.offered()
+	offered := a.offered()
+	there := offered == 2
 	var all []string
 	for _, b := range a.authors {
 		if there {
@@ -86,7 +87,10 @@ func (a *author) unshare(serial int, r *rand.Rand) (told string, done bool) {
 		}
 		all = append(all, list...)
 	}
-	if len(all) == 0 {
+	switch {
+	case len(all) == 0 && offered > 0:
+		return "nobody does, and it is on its way out", false
+	case len(all) == 0:
 		return "nobody did; now " + a.share(serial, r), false
 	}
 	return fmt.Sprint(all), there
