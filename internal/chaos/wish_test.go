@@ -83,7 +83,7 @@ func (w *world) fulfil(plan schedule) {
 		if len(lacking) == 0 {
 			return
 		}
-		if time.Since(changed) > fulfilPace {
+		if onlyShared := slices.Equal(lacking, []string{"unshare"}); !onlyShared && time.Since(changed) > fulfilPace {
 			lacking, changed = append([]string{"atomic", "remove"}, lacking...), time.Now()
 		}
 		for _, kind := range lacking {
