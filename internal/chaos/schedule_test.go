@@ -19,7 +19,7 @@ const (
 	// guidedRepositories, the first ones, deploy into a third environment as well, with a golden path: 30 applications more.
 	guidedRepositories = 3
 	// pace is the mean time between two acts of people: what two cores take without piling up.
-	pace = 1500 * time.Millisecond
+	pace = 1800 * time.Millisecond
 )
 
 // act is something that a person does, in a repository, with a source of choices of its own: what is done before does not

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -24,7 +25,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/innominatus/reconciler/pkg/child"
-	"io/fs"
 )
 
 const (

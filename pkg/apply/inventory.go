@@ -46,9 +46,10 @@ ON CONFLICT (environment, key, application) DO UPDATE SET unit = $4, path = $5, 
 	// What is about to be there. A key that is there already keeps its path, which may have to be removed.
 	sqlClaimItem = `INSERT INTO inventories (environment, key, application, unit, path, digest, token) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (environment, key, application) DO NOTHING`
-	// Objects that others have. What is shared may belong to several, but not beside somebody's own.
+	// Objects that others have, and what they have in the folder of a name. What is shared may belong to several, but not beside
+	// somebody's own.
 	sqlTaken = `SELECT DISTINCT ON (key) key, application, coalesce((SELECT name FROM runs r WHERE r.application = i.application ORDER BY id DESC LIMIT 1), '') AS name
-FROM inventories i WHERE environment = $1 AND application <> $2 AND (key = ANY($3) OR key = ANY($4) AND unit = 'application') ORDER BY key, application`
+FROM inventories i WHERE environment = $1 AND application <> $2 AND (key = ANY($3) OR unit = 'application' AND (key = ANY($4) OR starts_with(path, $5 || '/'))) ORDER BY key, application`
 	sqlDropItems = `DELETE FROM inventories WHERE environment = $1 AND application = $2 AND NOT key = ANY($3) AND token <= $4`
 	// Runs that touch shared objects of an environment take turns.
 	sqlLockShared = `SELECT pg_try_advisory_xact_lock(hashtextextended('shared objects ' || $1, 11))`
@@ -170,8 +171,9 @@ type Taken struct {
 	Name string
 }
 
-// Taken returns which objects of a release belong to others than its application (0 for one that is new).
-func (s *Store) Taken(ctx context.Context, db postgres.Querier, environment string, application int64, objects []planner.Object) ([]Taken, error) {
+// Taken returns which objects of a release belong to others than its application (0 for one that is new), and what others have
+// left in the folder of its name.
+func (s *Store) Taken(ctx context.Context, db postgres.Querier, environment string, application int64, name string, objects []planner.Object) ([]Taken, error) {
 	own, shared := []string{}, []string{}
 	for _, o := range objects {
 		if o.Unit == planner.UnitShared {
@@ -180,7 +182,7 @@ func (s *Store) Taken(ctx context.Context, db postgres.Querier, environment stri
 			own = append(own, o.Key())
 		}
 	}
-	list, err := postgres.Collect[Taken](db.Query(ctx, sqlTaken, environment, application, own, shared))
+	list, err := postgres.Collect[Taken](db.Query(ctx, sqlTaken, environment, application, own, shared, name))
 	return list, fault.While("read owners of objects", err)
 }
 
@@ -193,7 +195,11 @@ func (t Taken) Fault() *fault.Fault {
 // claim adds to the inventory what is about to be delivered, so that it is known and can be removed if the run ends
 // halfway and a newer release does not want it.
 func (s *Store) claim(ctx context.Context, tx pgx.Tx, run Run, items []item, objects []planner.Object) error {
-	taken, err := s.Taken(ctx, tx, run.Environment, run.Application, objects)
+	name := ""
+	if len(objects) > 0 {
+		name = run.Name
+	}
+	taken, err := s.Taken(ctx, tx, run.Environment, run.Application, name, objects)
 	if err != nil {
 		return err
 	}

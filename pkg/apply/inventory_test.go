@@ -94,7 +94,8 @@ func TestRenamedApplicationLeavesNothing(t *testing.T) {
 	}
 	w.target.mu.Lock()
 	defer w.target.mu.Unlock()
-	if diff := cmp.Diff([]string{"old"}, w.target.seen[len(w.target.seen)-1].Former); diff != "" {
-		t.Error(diff)
+	former, err := w.target.seen[len(w.target.seen)-1].Former(t.Context())
+	if diff := cmp.Diff([]string{"old"}, former); diff != "" || err != nil {
+		t.Error(diff, err)
 	}
 }

@@ -80,10 +80,6 @@ func (e *execution) deliver(ctx context.Context, name string) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	former, err := e.Runs.former(ctx, e.Pool, e.run)
-	if err != nil {
-		return result{}, err
-	}
 	have, err := e.Runs.items(ctx, e.Pool, e.run)
 	if err != nil {
 		return result{}, err
@@ -106,7 +102,7 @@ func (e *execution) deliver(ctx context.Context, name string) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	d := Delivery{Environment: e.environment, Run: e.run, Write: files, Former: former, Contested: contested, Superseded: e.superseded, Stays: folders(stay)}
+	d := Delivery{Environment: e.environment, Run: e.run, Write: files, Contested: contested, Superseded: e.superseded, Stays: folders(stay)}
 	var done Delivered
 	if touchesShared(have, want, e.run.Application) {
 		done, err = e.deliverShared(ctx, name, &d, want)
@@ -124,6 +120,7 @@ func (e *execution) deliver(ctx context.Context, name string) (result, error) {
 // deliverOwn delivers what no other application has to do with.
 func (e *execution) deliverOwn(ctx context.Context, name string, d Delivery, want []item) (Delivered, error) {
 	d.Alive = func(ctx context.Context) error { return e.Runs.alive(ctx, e.Pool, e.run) }
+	d.Former = func(ctx context.Context) ([]string, error) { return e.Runs.former(ctx, e.Pool, e.run) }
 	d.Log = func(format string, args ...any) { e.log(ctx, name, format, args...) }
 	done, err := e.target().Deliver(ctx, d)
 	if err == nil {
@@ -174,6 +171,11 @@ func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery,
 				line.Lock()
 				defer line.Unlock()
 				return e.Runs.alive(ctx, tx, e.run)
+			}
+			d.Former = func(ctx context.Context) ([]string, error) {
+				line.Lock()
+				defer line.Unlock()
+				return e.Runs.former(ctx, tx, e.run)
 			}
 			asleep := keepAwake(ctx, tx, &line)
 			done, err = e.target().Deliver(ctx, *d)
@@ -263,10 +265,6 @@ func (e *execution) retire(ctx context.Context, name string) (result, error) {
 			kept = append(kept, r.UID)
 		}
 	}
-	former, err := e.Runs.former(ctx, e.Pool, e.run)
-	if err != nil {
-		return result{}, err
-	}
 	spared, err := e.spare(ctx)
 	if err != nil {
 		return result{}, err
@@ -274,6 +272,10 @@ func (e *execution) retire(ctx context.Context, name string) (result, error) {
 	kept = append(kept, spared.uids...)
 	var deleted []string
 	err = e.fenced(ctx, func(tx pgx.Tx) error {
+		former, err := e.Runs.former(ctx, tx, e.run)
+		if err != nil {
+			return err
+		}
 		for _, old := range former {
 			list, err := e.Runs.retire(ctx, tx, e.run, old, append([]string{}, spared.uids...))
 			if err != nil {

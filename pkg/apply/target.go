@@ -28,8 +28,9 @@ type Delivery struct {
 	// relative to the environment's folder.
 	Write  []File
 	Remove []string
-	// Former are names that the application had before: what a target made for them beside the manifests goes too.
-	Former []string
+	// Former returns the names that the application had before and that nobody else has by now: what a target made for them
+	// beside the manifests goes too. Who builds on what others may have changed asks after looking at that.
+	Former func(ctx context.Context) ([]string, error)
 	// Stays are the folders, named as the application is or was, where something of it stays that is not written: what holds data,
 	// and nobody confirmed that it goes.
 	Stays []string

@@ -61,14 +61,13 @@ type Store struct {
 
 // Current returns the newest valid version, or a [fault.PlatformMissing].
 func (s *Store) Current(ctx context.Context, db postgres.Querier) (*Platform, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var newest int64
 	if err := db.QueryRow(ctx, sqlNewestID).Scan(&newest); err != nil {
 		return nil, fmt.Errorf("read platform configuration: %w", err)
 	}
-	if newest == s.id && s.current != nil {
-		return s.current, nil
+	// Not while the database is asked: who waits for a connection must not keep those who have one.
+	if p := s.known(newest); p != nil {
+		return p, nil
 	}
 	var id int64
 	var text []byte
@@ -87,8 +86,20 @@ func (s *Store) Current(ctx context.Context, db postgres.Querier) (*Platform, er
 	if p == nil {
 		return nil, fault.New(fault.ConfigNewer, "platform configuration %d: %s", id, faults.Err())
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.id, s.current = id, p
 	return p, nil
+}
+
+// known returns a version that was loaded last, nil if that is another one.
+func (s *Store) known(id int64) *Platform {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.id != id {
+		return nil
+	}
+	return s.current
 }
 
 // Offer takes a version that was read. A valid one comes into force if it differs from the one that is; an invalid one

@@ -15,10 +15,10 @@ import (
 const (
 	// finishBatch is how many ends are written at once at most.
 	finishBatch = 256
-	// finishPatience is how long ends wait for their keys together. Who adds to a key has it for a millisecond; an evaluation has
+	// finishPatience is how long ends that are written together wait for each key. Who adds to a key has it for a millisecond; an evaluation has
 	// those of all applications of a repository until it is stored, and a process that is stopped has its keys for a lease.
 	finishPatience = 50 * time.Millisecond
-	// alonePart is the part of the pool's connections that ends may hold which wait for their keys.
+	// alonePart is the part of the pool's connections that ends of what is done may hold while they wait for their keys.
 	alonePart = 4
 )
 
@@ -131,6 +131,14 @@ func (w *worker) finishAlone(ctx context.Context, h *held) (ours bool, err error
 		err = errKeyBusy
 	}
 	return ours, err
+}
+
+// there says whether a job is still with the worker that has it.
+func (q *Queue) there(ctx context.Context, job *Job) (yes bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	err = q.pool.QueryRow(ctx, sqlThere, job.ID, job.Token).Scan(&yes)
+	return yes, err
 }
 
 func (j *Job) done() ending { return ending{id: j.ID, token: j.Token, state: Done} }

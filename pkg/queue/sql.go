@@ -29,6 +29,9 @@ const (
 	// sqlTryLock takes the locks of those keys that nobody has, and returns these keys.
 	sqlTryLock = `SELECT key FROM (SELECT DISTINCT key FROM unnest($1::text[]) AS key ORDER BY 1) AS keys WHERE pg_try_advisory_xact_lock(hashtextextended(key, 7))`
 
+	// sqlThere says whether the job $1 is still held with token $2.
+	sqlThere = `SELECT EXISTS (SELECT FROM jobs WHERE id = $1 AND token = $2)`
+
 	// sqlLockPatience has this transaction wait for a lock for $1 at most.
 	sqlLockPatience = `SELECT set_config('lock_timeout', $1, true)`
 

@@ -35,6 +35,7 @@ const none = "-"
 var statements = map[string]struct{ sql, arguments string }{
 	"sqlLock":          {sqlLock, "ARRAY['key1', 'key2']"},
 	"sqlTryLock":       {sqlTryLock, "ARRAY['key1', 'key2']"},
+	"sqlThere":         {sqlThere, "(SELECT min(id) FROM held), (SELECT min(token) FROM held)"},
 	"sqlLockPatience":  {sqlLockPatience, "'50ms'"},
 	"sqlSupersede":     {sqlSupersede, "'key40000', 'k', 5"},
 	"sqlInsert":        {sqlInsert, "'key40000', 'k', 6, 'd', 2, '{}', 0, 8, NULL, 'shop/api'"},

@@ -116,6 +116,13 @@ func (w *worker) conclude(ctx context.Context, h *held, v verdict) string {
 // write writes the verdict once. "" means that the job is not ours any more.
 func (w *worker) write(ctx context.Context, h *held, v verdict) (string, error) {
 	if v.final == Done {
+		if h.job.finishing.Load() {
+			// Most often its own transaction has ended it: then it needs its key no more, which others have by now.
+			if there, err := w.q.there(ctx, h.job); err == nil && !there {
+				w.release(h)
+				return "", nil
+			}
+		}
 		end := w.complete
 		if h.busy {
 			end = w.finishAlone

@@ -23,7 +23,7 @@ func (r *Reconciler) refuseTaken(ctx context.Context, db postgres.Querier, v *vi
 		if f.known != nil {
 			id = f.known.ID
 		}
-		taken, err := r.Runs.Taken(ctx, db, v.environment.Name, id, f.release.Objects)
+		taken, err := r.Runs.Taken(ctx, db, v.environment.Name, id, f.release.Workload, f.release.Objects)
 		if err != nil {
 			return err
 		}

@@ -182,8 +182,13 @@ func TestDataOfAFailedRenameStays(t *testing.T) {
 	w.push(map[string]string{"score.yaml": file("alpha", "a:3", database)})
 	w.equal("alpha score.yaml 3/3 waiting", w.apps())
 	w.equal("a:1, alpha 1, zeta 1", w.deployed("alpha")+", "+data())
+	// Nobody else gets the name as long as it is there.
+	w.push(map[string]string{"score.yaml": file("alpha", "a:3", database), "other/score.yaml": file("zeta", "z:1")})
+	w.equal("a:1, alpha 1, zeta 1", w.deployed("alpha")+", "+data())
+	if apps := w.apps(); !strings.Contains(apps, "alpha score.yaml 3/3 waiting") || strings.Contains(apps, "zeta other/score.yaml 1/1") {
+		t.Errorf("the applications are %s", apps)
+	}
 	confirm("alpha")
-	w.equal("alpha score.yaml 4/4", w.apps())
 	w.equal("a:3, alpha 1, zeta 0", w.deployed("alpha")+", "+data())
 }
 

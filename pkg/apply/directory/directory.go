@@ -43,7 +43,11 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 	if !filepath.IsAbs(root) {
 		root = filepath.Join(t.Data, root)
 	}
-	unlock, err := fence(ctx, root, d)
+	former, err := d.Former(ctx)
+	if err != nil {
+		return apply.Delivered{}, err
+	}
+	unlock, err := fence(ctx, root, d, former)
 	if err != nil {
 		return apply.Delivered{}, err
 	}
@@ -80,7 +84,7 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 			d.Log("removed %s", path)
 		}
 	}
-	empty := d.Former
+	empty := former
 	if len(d.Write) == 0 {
 		empty = append([]string{d.Run.Name}, empty...)
 	}
@@ -180,7 +184,7 @@ func write(root, application string, f apply.File) (changed bool, err error) {
 }
 
 // fence locks all folders that a delivery may change, and refuses a run whose token is older than one that was there.
-func fence(ctx context.Context, root string, d apply.Delivery) (unlock func(), err error) {
+func fence(ctx context.Context, root string, d apply.Delivery, former []string) (unlock func(), err error) {
 	folder := filepath.Join(root, ".reconciler")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, fmt.Errorf("prepare %s: %w", root, err)
@@ -197,7 +201,7 @@ func fence(ctx context.Context, root string, d apply.Delivery) (unlock func(), e
 		}
 	}()
 	var own *os.File
-	for _, name := range folders(d) {
+	for _, name := range folders(d, former) {
 		f, err := os.OpenFile(filepath.Join(folder, name+".fence"), os.O_RDWR|os.O_CREATE, 0o644)
 		if err != nil {
 			return nil, fmt.Errorf("open fence: %w", err)
@@ -223,8 +227,8 @@ func fence(ctx context.Context, root string, d apply.Delivery) (unlock func(), e
 // folders are those that a delivery may change, in the order in which everybody locks them: the application's, those of names
 // that it had, and the one of what is shared. Tokens of different applications come in no order, so that only the lock counts
 // in folders that are not its own.
-func folders(d apply.Delivery) []string {
-	names := append([]string{d.Run.Name}, d.Former...)
+func folders(d apply.Delivery, former []string) []string {
+	names := append([]string{d.Run.Name}, former...)
 	for _, f := range d.Write {
 		names = append(names, top(f.Path))
 	}

@@ -27,6 +27,7 @@ func delivery(token int64, files ...apply.File) apply.Delivery {
 	return apply.Delivery{
 		Environment: e, Run: apply.Run{Name: "shop", Token: token}, Write: files,
 		Alive: func(context.Context) error { return nil }, Log: func(string, ...any) {},
+		Former: func(context.Context) ([]string, error) { return nil, nil },
 	}
 }
 
@@ -122,7 +123,7 @@ func TestFenceRefusesOlderToken(t *testing.T) {
 func TestWaitForTheLockCanBeGivenUp(t *testing.T) {
 	t.Parallel()
 	target := &Target{Data: t.TempDir()}
-	unlock, err := fence(t.Context(), filepath.Join(target.Data, "out"), delivery(1))
+	unlock, err := fence(t.Context(), filepath.Join(target.Data, "out"), delivery(1), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +149,7 @@ func TestWhoChangesTheSameFilesWaitsForAStoppedWorker(t *testing.T) {
 	t.Parallel()
 	named := func(name string, d apply.Delivery) apply.Delivery { d.Run.Name = name; return d }
 	renamed := named("till", delivery(2, file("till/a.yaml", "new")))
-	renamed.Former = []string{"shop"}
+	renamed.Former = func(context.Context) ([]string, error) { return []string{"shop"}, nil }
 	removing := named("till", delivery(1)) // tokens of other applications come in any order
 	removing.Remove = []string{"shop/a.yaml"}
 	gone := delivery(5)

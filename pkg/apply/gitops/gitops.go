@@ -68,6 +68,7 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 			return done, err
 		}
 	}
+	manifests := paths(public)
 	if settings.ArgoCD != nil && len(d.Write) > 0 {
 		public = append(public, argo(d, d.Run.Name))
 	}
@@ -92,7 +93,7 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 	if err != nil || settings.Secrets == "" {
 		return done, err
 	}
-	removed, err := t.secrets(ctx, d, settings, nil, append(paths(public), d.Remove...))
+	removed, err := t.secrets(ctx, d, settings, nil, append(manifests, d.Remove...))
 	if removed.Writes > 0 {
 		done = plus(done, removed)
 	}
@@ -247,7 +248,11 @@ func (p *push) changes(ctx context.Context, head gitrepo.Hash, ref string) ([]gi
 			changes = append(changes, gitrepo.Change{Path: full, Content: f.Content})
 		}
 	}
-	for _, name := range p.gone() {
+	former, err := p.delivery.Former(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range p.gone(former) {
 		full := path.Join(p.settings.Path, name)
 		_, found, err := p.ours(read, full)
 		if foreign, ok := fault.As(err); ok && foreign.Code == fault.TargetForeign {
@@ -275,10 +280,10 @@ func (p *push) ours(read func(string) ([]byte, bool, error), full string) (conte
 }
 
 // gone are the paths to be removed.
-func (p *push) gone() (list []string) {
+func (p *push) gone(former []string) (list []string) {
 	if p.settings.ArgoCD != nil {
 		// Argo CD's Application goes first: it must not sync a folder that is half gone.
-		names := p.delivery.Former
+		names := former
 		if len(p.delivery.Write) == 0 {
 			names = append([]string{p.delivery.Run.Name}, names...)
 		}

@@ -71,6 +71,7 @@ func (w *world) delivery(name string, generation int64, files ...apply.File) app
 	}
 	return apply.Delivery{
 		Environment: e, Write: files, Alive: func(context.Context) error { return nil }, Log: func(string, ...any) {},
+		Former: func(context.Context) ([]string, error) { return nil, nil },
 		Run: apply.Run{Name: name, Environment: "production", Repository: "shop/app", Generation: generation, Kind: apply.Deploy, Commit: "abc", Plan: "p1",
 			Token: generation, CreatedAt: time.Unix(1_700_000_000, 0)},
 	}
@@ -152,9 +153,40 @@ func TestRenamedApplicationOfArgoGoes(t *testing.T) {
 	w := newWorld(t)
 	w.deliver(w.delivery("old", 1, file("old/a.yaml", "a")))
 	d := w.delivery("new", 2, file("new/a.yaml", "a"))
-	d.Former, d.Remove = []string{"old"}, []string{"old/a.yaml"}
+	d.Remove = []string{"old/a.yaml"}
+	d.Former = func(context.Context) ([]string, error) { return []string{"old"}, nil }
 	w.deliver(d)
 	if diff := cmp.Diff([]string{"environments/production/_applications/new.yaml", "environments/production/new/a.yaml"}, w.files()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Another application takes the name while this one is on its way: its Application stays.
+func TestTheApplicationOfANameThatSomebodyTookStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.deliver(w.delivery("new", 1, file("new/a.yaml", "a")))
+	d := w.delivery("new", 2, file("new/a.yaml", "b"))
+	taken, other := false, w.delivery("old", 3, file("old/b.yaml", "b"))
+	d.Former = func(context.Context) ([]string, error) {
+		if taken {
+			return nil, nil
+		}
+		return []string{"old"}, nil
+	}
+	// It has built its commit when the other one's arrives.
+	d.Alive = func(context.Context) error {
+		if !taken {
+			taken = true
+			_, err := w.another().Deliver(t.Context(), other)
+			return err
+		}
+		return nil
+	}
+	w.deliver(d)
+	want := []string{"environments/production/_applications/new.yaml", "environments/production/_applications/old.yaml",
+		"environments/production/new/a.yaml", "environments/production/old/b.yaml"}
+	if diff := cmp.Diff(want, w.files()); diff != "" {
 		t.Error(diff)
 	}
 }
