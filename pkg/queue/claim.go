@@ -65,6 +65,12 @@ func (r jobRow) job() *Job {
 
 // claim takes as many jobs as there are free places and starts them. It says whether there may be more.
 func (w *worker) claim(ctx, base context.Context) (more bool, err error) {
+	if w.unclear {
+		if err := w.adoptOrphans(base); err != nil {
+			return false, err
+		}
+		w.unclear = false
+	}
 	w.mu.Lock()
 	free, kinds := w.places(), w.q.kinds()
 	w.mu.Unlock()
@@ -75,7 +81,8 @@ func (w *worker) claim(ctx, base context.Context) (more bool, err error) {
 	defer cancel()
 	jobs, size, asked, err := w.q.ask(asking, free, kinds)
 	if err != nil {
-		return false, errors.Join(fmt.Errorf("claim jobs: %w", err), w.adoptOrphans(base))
+		w.unclear = true
+		return false, fmt.Errorf("claim jobs: %w", err)
 	}
 	more = len(jobs) == size
 	validUntil := w.validFrom(asked)

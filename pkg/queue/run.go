@@ -68,6 +68,9 @@ type worker struct {
 	held map[int64]*held // By token: another attempt of a job may come while the handler of one that was lost goes on.
 	more bool            // The last claim left some.
 
+	// unclear: the answer to a claim was lost, and nobody has looked yet what it granted. Whoever claims has it alone.
+	unclear bool
+
 	// The reaper's alone: what it saw of running jobs, the database's time and when it asked for that.
 	seen              map[int64]sighting
 	clock, clockAsked time.Time
