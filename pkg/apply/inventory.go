@@ -172,8 +172,11 @@ type Taken struct {
 }
 
 // Taken returns which objects of a release belong to others than its application (0 for one that is new), and what others have
-// left in the folder of its name.
+// left in the folder of its name. Who has no objects takes nothing.
 func (s *Store) Taken(ctx context.Context, db postgres.Querier, environment string, application int64, name string, objects []planner.Object) ([]Taken, error) {
+	if len(objects) == 0 {
+		return nil, nil
+	}
 	own, shared := []string{}, []string{}
 	for _, o := range objects {
 		if o.Unit == planner.UnitShared {
@@ -195,11 +198,7 @@ func (t Taken) Fault() *fault.Fault {
 // claim adds to the inventory what is about to be delivered, so that it is known and can be removed if the run ends
 // halfway and a newer release does not want it.
 func (s *Store) claim(ctx context.Context, tx pgx.Tx, run Run, items []item, objects []planner.Object) error {
-	name := ""
-	if len(objects) > 0 {
-		name = run.Name
-	}
-	taken, err := s.Taken(ctx, tx, run.Environment, run.Application, name, objects)
+	taken, err := s.Taken(ctx, tx, run.Environment, run.Application, run.Name, objects)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,8 @@ type Store struct {
 
 // The version before this one leaves what a run waits for when it ends it.
 const runColumns = `id, application, environment, name, repository, generation, kind, state, plan, commit, attempt, writes,
-fault, created_at, started_at, finished_at, CASE WHEN state IN ('queued', 'running') THEN waits ELSE '' END AS waits, paused_by, paused_at, token, atomic, together, kept,
+fault, created_at, started_at, finished_at, CASE WHEN state IN ('queued', 'running') THEN waits ELSE '' END AS waits,
+paused_by, paused_at, token, atomic, together, kept,
 CASE WHEN paths IS NOT NULL THEN json_build_object('name', paths->'name') END AS paths`
 
 const (

@@ -253,11 +253,7 @@ func TestFinishCommitsWithTheHandlersOwnWrites(t *testing.T) {
 		reconciler_queue_attempts_total{kind="maintenance",outcome="lost"} 0
 	`
 	registry := prometheus.NewPedanticRegistry()
-	for _, c := range q.Collectors() {
-		if err := registry.Register(c); err != nil {
-			t.Fatal(err)
-		}
-	}
+	registry.MustRegister(q.Collectors()...)
 	until(t, "the metrics are written", func() bool {
 		return testutil.GatherAndCompare(registry, strings.NewReader(want), "reconciler_queue_attempts_total") == nil
 	})
@@ -282,11 +278,7 @@ func TestDepthAndAgeOfEachKindAreMeasured(t *testing.T) {
 	run(t, q)
 	t.Cleanup(func() { close(hold) })
 	registry := prometheus.NewPedanticRegistry()
-	for _, c := range q.Collectors() {
-		if err := registry.Register(c); err != nil {
-			t.Fatal(err)
-		}
-	}
+	registry.MustRegister(q.Collectors()...)
 	const want = `
 		# HELP reconciler_queue_jobs Live jobs, as last measured by this process.
 		# TYPE reconciler_queue_jobs gauge

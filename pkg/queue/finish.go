@@ -15,8 +15,9 @@ import (
 const (
 	// finishBatch is how many ends are written at once at most.
 	finishBatch = 256
-	// finishPatience is how long ends that are written together wait for each key. Who adds to a key has it for a millisecond; an evaluation has
-	// those of all applications of a repository until it is stored, and a process that is stopped has its keys for a lease.
+	// finishPatience is how long ends that are written together wait for each key. Who adds to a key has it for a millisecond;
+	// an evaluation has those of all applications of a repository until it is stored, and a process that is stopped has its keys
+	// for a lease.
 	finishPatience = 50 * time.Millisecond
 	// alonePart is the part of the pool's connections that ends of what is done may hold while they wait for their keys.
 	alonePart = 4
@@ -37,7 +38,7 @@ type completed struct {
 }
 
 // complete ends a job that is done, together with others that are done at the same time.
-func (w *worker) complete(_ context.Context, h *held) (ours bool, err error) {
+func (w *worker) complete(h *held) (ours bool, err error) {
 	result := make(chan completed, 1)
 	// finishLoop outlives all jobs that Run waits for. A job that did not stop in time must not hang here for ever: its
 	// lease ends.
@@ -84,10 +85,10 @@ func (w *worker) finishBatch(ctx context.Context, batch []completion) {
 	for i, c := range batch {
 		keys[i], endings[i] = c.held.job.Key, c.held.job.done()
 	}
-	free := keys
+	var busy []string
 	ids, err := finishAll(ctx, w.q.pool, keys, endings)
 	if isBusy(err) {
-		free, ids, err = finishFree(ctx, w.q.pool, keys, endings)
+		busy, ids, err = finishFree(ctx, w.q.pool, keys, endings)
 	}
 	var ended []*held
 	results := make([]completed, len(batch))
@@ -95,10 +96,10 @@ func (w *worker) finishBatch(ctx context.Context, batch []completion) {
 		results[i] = completed{ours: slices.Contains(ids, c.held.job.ID), err: err}
 		switch {
 		case err != nil:
-		case slices.Contains(free, keys[i]):
-			ended = append(ended, c.held)
-		default:
+		case slices.Contains(busy, keys[i]):
 			results[i].err = errKeyBusy
+		default:
+			ended = append(ended, c.held)
 		}
 	}
 	w.release(ended...)
@@ -158,15 +159,20 @@ type ending struct {
 
 // finish ends one job whose key is locked, and says whether it was still ours.
 func finish(ctx context.Context, tx sender, e ending) (bool, error) {
-	rows, err := tx.Query(ctx, sqlFinish, finishArguments([]ending{e})...)
-	if err != nil {
-		return false, fmt.Errorf("move job %d to the history: %w", e.id, err)
+	done, err := finishLocked(ctx, tx, []ending{e})
+	return len(done) == 1, err
+}
+
+// finishLocked ends jobs whose keys are locked, and returns the ids of those that were still ours.
+func finishLocked(ctx context.Context, tx sender, endings []ending) (ours []int64, err error) {
+	rows, err := tx.Query(ctx, sqlFinish, finishArguments(endings)...)
+	if err == nil {
+		ours, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 	}
-	done, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
-		return false, fmt.Errorf("move job %d to the history: %w", e.id, err)
+		return nil, fmt.Errorf("move %d jobs to the history: %w", len(endings), err)
 	}
-	return len(done) == 1, nil
+	return ours, nil
 }
 
 func finishArguments(endings []ending) []any {
@@ -214,8 +220,9 @@ func finishAll(ctx context.Context, pool sender, keys []string, endings []ending
 	return ours, nil
 }
 
-// finishFree ends those of many jobs whose keys nobody has. It returns the keys that were free and the ids that were still ours.
-func finishFree(ctx context.Context, pool *pgxpool.Pool, keys []string, endings []ending) (free []string, ours []int64, err error) {
+// finishFree ends those of many jobs whose keys nobody has. It returns the keys that somebody has, and the ids that were still
+// ours.
+func finishFree(ctx context.Context, pool *pgxpool.Pool, keys []string, endings []ending) (busy []string, ours []int64, err error) {
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		if err := lockKeys(ctx, tx); err != nil { // none: it looks at the isolation
 			return err
@@ -224,24 +231,19 @@ func finishFree(ctx context.Context, pool *pgxpool.Pool, keys []string, endings 
 		if err != nil {
 			return fmt.Errorf("try keys: %w", err)
 		}
-		if free, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
+		if busy, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
 			return fmt.Errorf("try keys: %w", err)
 		}
 		var possible []ending
 		for i, key := range keys {
-			if slices.Contains(free, key) {
+			if !slices.Contains(busy, key) {
 				possible = append(possible, endings[i])
 			}
 		}
-		if rows, err = tx.Query(ctx, sqlFinish, finishArguments(possible)...); err != nil {
-			return fmt.Errorf("finish %d jobs: %w", len(possible), err)
-		}
-		if ours, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
-			return fmt.Errorf("finish %d jobs: %w", len(possible), err)
-		}
-		return nil
+		ours, err = finishLocked(ctx, tx, possible)
+		return err
 	})
-	return free, ours, err
+	return busy, ours, err
 }
 
 func orNull(s string) *string {

@@ -144,7 +144,7 @@ func (j *Job) finish(ctx context.Context, tx pgx.Tx) error {
 	if err := lockKeys(ctx, tx, j.Key); err != nil {
 		return err
 	}
-	ours, err := finish(ctx, tx, ending{id: j.ID, token: j.Token, state: Done})
+	ours, err := finish(ctx, tx, j.done())
 	if err == nil && !ours {
 		return ErrLeaseLost
 	}

@@ -26,8 +26,8 @@ const (
 	sqlLock = `SELECT count(pg_advisory_xact_lock(hash)), current_setting('transaction_isolation')
 		FROM (SELECT DISTINCT hashtextextended(key, 7) AS hash FROM unnest($1::text[]) AS key ORDER BY 1) AS keys`
 
-	// sqlTryLock takes the locks of those keys that nobody has, and returns these keys.
-	sqlTryLock = `SELECT key FROM (SELECT DISTINCT key FROM unnest($1::text[]) AS key ORDER BY 1) AS keys WHERE pg_try_advisory_xact_lock(hashtextextended(key, 7))`
+	// sqlTryLock takes the locks of those keys that nobody has, and returns the others.
+	sqlTryLock = `SELECT key FROM (SELECT DISTINCT key FROM unnest($1::text[]) AS key ORDER BY 1) AS keys WHERE NOT pg_try_advisory_xact_lock(hashtextextended(key, 7))`
 
 	// sqlThere says whether the job $1 is still held with token $2.
 	sqlThere = `SELECT EXISTS (SELECT FROM jobs WHERE id = $1 AND token = $2)`

@@ -123,11 +123,13 @@ func (w *worker) write(ctx context.Context, h *held, v verdict) (string, error) 
 				return "", nil
 			}
 		}
-		end := w.complete
+		var ours bool
+		var err error
 		if h.busy {
-			end = w.finishAlone
+			ours, err = w.finishAlone(ctx, h)
+		} else {
+			ours, err = w.complete(h)
 		}
-		ours, err := end(ctx, h)
 		if err != nil || !ours {
 			return "", err
 		}
