@@ -36,7 +36,8 @@ steps:
   - id: never
     when: generation < 0
     ` + sent + `never", body: {application: "${application}", generation: "${generation}", commit: "${commit}"}}
-  - {id: ask, needs: [open, note, never], when: generation % 2 == 0, approval: {within: 1m, text: "Deploy ${application}?"}}
+  - {id: dwell, needs: [note], wait: 300ms}
+  - {id: ask, needs: [open, dwell, never], when: generation % 2 == 0, approval: {within: 1m, text: "Deploy ${application}?"}}
   - {id: seats, needs: [ask], uses: seats, with: {sites: [eu, us], window: "${steps.open.ticket}"}}
   - {id: release, needs: [seats], uses: release}
   - id: tell

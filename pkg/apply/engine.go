@@ -38,7 +38,7 @@ type engine struct {
 
 // drive brings the run to its end, or as far as it gets now. Whatever it returns, no step is at work any more.
 func (e *engine) drive(ctx context.Context) error {
-	defer e.drain()
+	defer e.drain(ctx)
 	for {
 		if err := e.stop(ctx); err != nil {
 			return err
@@ -80,7 +80,7 @@ func (e *engine) stop(ctx context.Context) error {
 	case <-e.superseded:
 		// What is at work and can be broken off is; a delivery goes on to its end.
 		e.interrupt(queue.ErrSuperseded)
-		e.await()
+		e.await(ctx)
 		return queue.ErrSuperseded
 	default:
 		return nil
@@ -232,18 +232,25 @@ func (e *engine) interrupt(cause error) {
 }
 
 // drain waits for all that is at work. Its context has ended, or it comes to its end by itself.
-func (e *engine) drain() {
+func (e *engine) drain(ctx context.Context) {
 	for name := range e.busy {
 		e.busy[name](errDrained)
 	}
-	e.await()
+	e.await(ctx)
 }
 
-// await waits until nothing is at work any more; how it ended is of no interest.
-func (e *engine) await() {
+// await waits until nothing is at work any more. What is done is written down, or a later turn would do it again; how the rest
+// ended is of no interest.
+func (e *engine) await(ctx context.Context) {
 	for len(e.busy) > 0 {
 		end := <-e.ends
 		delete(e.busy, end.Name)
+		if end.err != nil {
+			continue
+		}
+		if err := e.finish(ctx, end); err != nil && !errors.Is(err, queue.ErrLeaseLost) {
+			e.Log.Warn().Err(err).Int64("run", e.run.ID).Str("step", end.Name).Msg("a step that is done was not written down")
+		}
 	}
 }
 

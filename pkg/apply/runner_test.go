@@ -164,6 +164,28 @@ func TestARunThatIsSupersededBeginsNothing(t *testing.T) {
 	}
 }
 
+// A run may be stopped in the instant in which a step ends: what is done is written down.
+func TestAStepThatIsDoneWhenItsRunStopsIsNotDoneAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	run := w.schedule(w.app("shop"), w.build("shop", image("shop:1")))
+	e := w.take(run, 1)
+	next := e.tree.graph.Next(e.now(), 1, func(*graph.Node) bool { return false })
+	if err := e.begin(t.Context(), e.tree.nodes[next[0].Name]); err != nil {
+		t.Fatal(err)
+	}
+	end := <-e.ends
+	go func() { e.ends <- end }()
+	stopped, stop := context.WithCancelCause(t.Context())
+	stop(queue.ErrShutdown)
+	if err := e.drive(stopped); !errors.Is(err, queue.ErrShutdown) {
+		t.Fatalf("it ends with %v", err)
+	}
+	if state := w.take(run, 1).tree.nodes[end.Name].State; state != graph.Succeeded {
+		t.Errorf("%s is %s", end.Name, state)
+	}
+}
+
 func TestCancelEndsARunThatRunsOrWaits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -156,7 +156,7 @@ func (w *worker) adoptOrphans(ctx context.Context) error {
 		return fmt.Errorf("look for orphans: %w", err)
 	}
 	for _, o := range orphans {
-		if _, err := w.q.settle(ctx, o, verdict{final: Ready, giveBack: true}); err != nil {
+		if _, err := w.q.settle(ctx, o, verdict{final: Ready, giveBack: true}, finishPatience); err != nil {
 			return err
 		}
 	}

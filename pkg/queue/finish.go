@@ -19,7 +19,7 @@ const (
 	// an evaluation has those of all applications of a repository until it is stored, and a process that is stopped has its keys
 	// for a lease.
 	finishPatience = 50 * time.Millisecond
-	// alonePart is the part of the pool's connections that ends of what is done may hold while they wait for their keys.
+	// alonePart is the part of the pool's connections that ends may hold while they wait for their keys.
 	alonePart = 4
 )
 
@@ -108,17 +108,26 @@ func (w *worker) finishBatch(ctx context.Context, batch []completion) {
 	}
 }
 
-// finishAlone writes the end of a job whose key somebody has: it waits in line for that, with a connection of its own, which only
+// inLine has end write the end of a job whose key somebody has. That waits for the key, with a connection of its own, which only
 // some may have at once.
-func (w *worker) finishAlone(ctx context.Context, h *held) (ours bool, err error) {
+func (w *worker) inLine(ctx context.Context, h *held, end func(context.Context) error) error {
 	select {
 	case w.alone <- struct{}{}:
 		defer func() { <-w.alone }()
 	case <-h.lost:
-		return false, nil
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
+	err := end(ctx)
+	if err != nil && ctx.Err() != nil {
+		return errKeyBusy
+	}
+	return err
+}
+
+// finishAlone ends a job that is done by itself.
+func (w *worker) finishAlone(ctx context.Context, h *held) (ours bool, err error) {
 	err = pgx.BeginFunc(ctx, w.q.pool, func(tx pgx.Tx) error {
 		if err := lockKeys(ctx, tx, h.job.Key); err != nil {
 			return err
@@ -128,8 +137,6 @@ func (w *worker) finishAlone(ctx context.Context, h *held) (ours bool, err error
 	})
 	if err == nil {
 		w.release(h)
-	} else if ctx.Err() != nil {
-		err = errKeyBusy
 	}
 	return ours, err
 }

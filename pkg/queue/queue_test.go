@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -273,10 +274,20 @@ func TestALockedKeyDelaysNoOtherEnd(t *testing.T) {
 	cfg.Workers, cfg.Lease = 4, 3*time.Second
 	q := queue.New(pool, cfg)
 	var attempts atomic.Int32
-	q.Handle("k", work(func(context.Context, *queue.Job) error { attempts.Add(1); return nil }))
-	unlock := lockKeys(t, pool, "a", "b")
+	q.Handle("k", work(func(_ context.Context, job *queue.Job) error {
+		attempts.Add(1)
+		switch job.Key {
+		case "later":
+			return queue.Snooze(time.Hour, "for a while")
+		case "dead":
+			return queue.Bury(errors.New("there is no way"))
+		}
+		return nil
+	}))
+	locked := []string{"a", "b", "later", "dead"}
+	unlock := lockKeys(t, pool, locked...)
 	// Enqueueing waits for the key, too: these are put there as it does.
-	for _, key := range []string{"a", "b", "c", "d"} {
+	for _, key := range append(locked, "c", "d") {
 		if _, err := pool.Exec(t.Context(), `INSERT INTO jobs (run_at, due_at, state, priority, max_attempts, kind, key) VALUES (now(), now(), 1, 2, 8, 'k', $1)`, key); err != nil {
 			t.Fatal(err)
 		}
@@ -284,19 +295,19 @@ func TestALockedKeyDelaysNoOtherEnd(t *testing.T) {
 	nothing := func() string { return "" }
 	began := time.Now()
 	run(t, q)
-	done := func(n int) bool {
-		list, err := q.List(t.Context(), queue.Filter{Kind: "k", States: []queue.State{queue.Done}})
+	are := func(state queue.State, n int) bool {
+		list, err := q.List(t.Context(), queue.Filter{Kind: "k", States: []queue.State{state}})
 		return err == nil && len(list) == n
 	}
-	testenv.Until(t, "the ends of c and d", func() bool { return done(2) }, nothing)
+	testenv.Until(t, "the ends of c and d", func() bool { return are(queue.Done, 2) }, nothing)
 	if took := time.Since(began); took > cfg.Lease {
 		t.Errorf("c and d took %s beside locked keys", took)
 	}
-	<-time.After(2 * cfg.Lease)
+	<-time.After(12 * time.Second) // one try takes 10
 	unlock()
-	testenv.Until(t, "all ends", func() bool { return done(4) }, nothing)
-	if n := attempts.Load(); n != 4 {
-		t.Errorf("%d attempts of 4 jobs", n)
+	testenv.Until(t, "all ends", func() bool { return are(queue.Done, 4) && are(queue.Ready, 1) && are(queue.Dead, 1) }, nothing)
+	if n := attempts.Load(); n != 6 {
+		t.Errorf("%d attempts of 6 jobs", n)
 	}
 }
 

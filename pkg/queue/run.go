@@ -61,7 +61,7 @@ type worker struct {
 	beatNow  chan struct{}
 	done     chan completion
 	tell     chan struct{}
-	alone    chan struct{} // Places of finishAlone.
+	alone    chan struct{} // Places of inLine.
 	jobs     sync.WaitGroup
 
 	mu   sync.Mutex

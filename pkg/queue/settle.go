@@ -27,13 +27,19 @@ type looked struct {
 	Cancel, Newer, Overdue bool
 }
 
-// settle ends the attempt of a running job otherwise than done: back to waiting, or for good. It returns what became of
-// it, "" if the attempt is over already.
-func (q *Queue) settle(ctx context.Context, ref jobRef, v verdict) (outcome string, err error) {
+// settle ends the attempt of a running job otherwise than done: back to waiting, or for good. It waits for each lock for as long
+// as patience says, 0 for no bound, and returns what became of the attempt, "" if it is over already, or [errKeyBusy].
+func (q *Queue) settle(ctx context.Context, ref jobRef, v verdict, patience time.Duration) (outcome string, err error) {
 	err = pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sqlLockPatience, patience.String()); err != nil {
+			return fmt.Errorf("bound the wait for locks: %w", err)
+		}
 		outcome, err = q.settleIn(ctx, tx, ref, v, nil)
 		return err
 	})
+	if isBusy(err) {
+		return "", errKeyBusy
+	}
 	if err != nil {
 		return "", fmt.Errorf("settle job %d: %w", ref.ID, err)
 	}
