@@ -34,6 +34,8 @@ type platformWatcher struct {
 	// seen is the digest of what was offered last by this process: replicas with different folders or branches must not take
 	// turns in changing the configuration back and forth.
 	seen string
+	// replaced is the digest of what the last look found to be replaced by another commit, "" for nothing.
+	replaced string
 	// told is what was logged last.
 	told string
 }
@@ -80,11 +82,17 @@ func (w *platformWatcher) read(ctx context.Context) (platform.Candidate, error) 
 }
 
 // offer brings what was read into force. What this process has offered before it offers again only if another commit of the
-// same branch took its place: whoever looked last knows what the branch has.
+// same branch took its place, and two looks say so: whoever looked last knows what the branch has, but for a forge that answers one
+// look with what was there before the other.
 func (w *platformWatcher) offer(ctx context.Context, c platform.Candidate) error {
 	version := c.Files.Digest()
 	replaced := c.Since.Source == c.Source && c.Since.Commit != c.Commit && c.Since.Digest != version
-	if version == w.seen && !replaced {
+	twice := replaced && w.replaced == version
+	w.replaced = ""
+	if replaced {
+		w.replaced = version
+	}
+	if version == w.seen && !twice {
 		return nil
 	}
 	var changed bool

@@ -242,15 +242,16 @@ func (e *engine) drain(ctx context.Context) {
 // await waits until nothing is at work any more. What is done is written down, or a later turn would do it again; how the rest
 // ended is of no interest.
 func (e *engine) await(ctx context.Context) {
+	var err error
 	for len(e.busy) > 0 {
 		end := <-e.ends
 		delete(e.busy, end.Name)
-		if end.err != nil {
-			continue
+		if end.err == nil && err == nil { // the next one would wait as long to fail as well
+			err = e.finish(ctx, end)
 		}
-		if err := e.finish(ctx, end); err != nil && !errors.Is(err, queue.ErrLeaseLost) {
-			e.Log.Warn().Err(err).Int64("run", e.run.ID).Str("step", end.Name).Msg("a step that is done was not written down")
-		}
+	}
+	if err != nil && !errors.Is(err, queue.ErrLeaseLost) {
+		e.Log.Warn().Err(err).Int64("run", e.run.ID).Msg("what is done was not written down and will be done again")
 	}
 }
 

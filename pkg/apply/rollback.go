@@ -33,13 +33,17 @@ func (r *Runner) onEnd(ctx context.Context, tx pgx.Tx, job *queue.Job, cause err
 	if err != nil || !ended {
 		return err
 	}
-	r.metrics.count(run)
-	r.Log.Info().Str("environment", run.Environment).Str("application", run.Name).Int64("generation", run.Generation).
-		Int64("run", run.ID).Str("state", string(state)).Msg("run ended")
 	if err := r.answer(ctx, tx, run, why); err != nil {
 		return err
 	}
-	return r.Changed(ctx, tx, run)
+	if err := r.Changed(ctx, tx, run); err != nil {
+		return err
+	}
+	// Behind all that waits for somebody, or may fail, and is tried again.
+	r.metrics.count(run)
+	r.Log.Info().Str("environment", run.Environment).Str("application", run.Name).Int64("generation", run.Generation).
+		Int64("run", run.ID).Str("state", string(state)).Msg("run ended")
+	return nil
 }
 
 // answer does what follows from a run that did not succeed: what its steps did is undone first; then, if nothing newer is there,

@@ -33,6 +33,9 @@ func (w *worker) claimLoop(ctx, base context.Context) {
 		}
 		timer.Stop()
 	}
+	if !w.unclear.IsZero() {
+		w.adopt(base)
+	}
 }
 
 // claimed is a row of the claim.
@@ -65,11 +68,8 @@ func (r jobRow) job() *Job {
 
 // claim takes as many jobs as there are free places and starts them. It says whether there may be more.
 func (w *worker) claim(ctx, base context.Context) (more bool, err error) {
-	if w.unclear {
-		if err := w.adoptOrphans(base); err != nil {
-			return false, err
-		}
-		w.unclear = false
+	if !w.unclear.IsZero() && !time.Now().Before(w.unclear) {
+		w.adopt(base)
 	}
 	w.mu.Lock()
 	free, kinds := w.places(), w.q.kinds()
@@ -81,7 +81,7 @@ func (w *worker) claim(ctx, base context.Context) (more bool, err error) {
 	defer cancel()
 	jobs, size, asked, err := w.q.ask(asking, free, kinds)
 	if err != nil {
-		w.unclear = true
+		w.unclear = time.Now()
 		return false, fmt.Errorf("claim jobs: %w", err)
 	}
 	more = len(jobs) == size
@@ -139,7 +139,18 @@ func (w *worker) validFrom(asked time.Time) time.Time {
 
 func (w *worker) margin() time.Duration { return w.q.cfg.Lease / 5 }
 
-// adoptOrphans gives back what was granted to us by claims whose answer was lost on the way.
+// adopt looks for what claims have granted whose answer was lost, and has the next one look again if some cannot be given back yet.
+func (w *worker) adopt(ctx context.Context) {
+	w.unclear = time.Time{}
+	if err := w.adoptOrphans(ctx); err != nil {
+		w.log.Warn().Err(err).Msg("what a claim without an answer may have granted is not given back yet")
+		w.unclear = time.Now().Add(errorPause)
+		w.q.wakeIn(errorPause)
+	}
+}
+
+// adoptOrphans gives back what was granted to us by claims whose answer was lost on the way. One that cannot be must not keep the
+// others waiting.
 func (w *worker) adoptOrphans(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
@@ -155,12 +166,13 @@ func (w *worker) adoptOrphans(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for orphans: %w", err)
 	}
+	var first error
 	for _, o := range orphans {
-		if _, err := w.q.settle(ctx, o, verdict{final: Ready, giveBack: true}, finishPatience); err != nil {
-			return err
+		if _, err := w.q.settle(ctx, o, verdict{final: Ready, giveBack: true}, finishPatience); err != nil && first == nil {
+			first = err
 		}
 	}
-	return nil
+	return first
 }
 
 // claimPlace is where the number of jobs to claim stands in sqlClaim.

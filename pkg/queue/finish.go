@@ -21,6 +21,8 @@ const (
 	finishPatience = 50 * time.Millisecond
 	// alonePart is the part of the pool's connections that ends may hold while they wait for their keys.
 	alonePart = 4
+	// alonePatience is how long an end waits for one of these connections before it looks whether its key is free by now.
+	alonePatience = time.Second
 )
 
 // errKeyBusy says that the end of a job waits for somebody who has its key.
@@ -109,11 +111,13 @@ func (w *worker) finishBatch(ctx context.Context, batch []completion) {
 }
 
 // inLine has end write the end of a job whose key somebody has. That waits for the key, with a connection of its own, which only
-// some may have at once.
+// some may have at once; who gets none soon is busy still.
 func (w *worker) inLine(ctx context.Context, h *held, end func(context.Context) error) error {
 	select {
 	case w.alone <- struct{}{}:
 		defer func() { <-w.alone }()
+	case <-time.After(alonePatience):
+		return errKeyBusy
 	case <-h.lost:
 		return nil
 	}
@@ -121,6 +125,8 @@ func (w *worker) inLine(ctx context.Context, h *held, end func(context.Context) 
 	defer cancel()
 	err := end(ctx)
 	if err != nil && ctx.Err() != nil {
+		w.log.Warn().Err(err).Str("kind", h.job.Kind).Str("key", h.job.Key).Int64("job", h.job.ID).
+			Msg("the end of a job waits for somebody who has its key")
 		return errKeyBusy
 	}
 	return err

@@ -68,8 +68,8 @@ type worker struct {
 	held map[int64]*held // By token: another attempt of a job may come while the handler of one that was lost goes on.
 	more bool            // The last claim left some.
 
-	// unclear: the answer to a claim was lost, and nobody has looked yet what it granted. Whoever claims has it alone.
-	unclear bool
+	// unclear is when to look for what claims have granted whose answer was lost; zero if none was. Whoever claims has it alone.
+	unclear time.Time
 
 	// The reaper's alone: what it saw of running jobs, the database's time and when it asked for that.
 	seen              map[int64]sighting
@@ -78,11 +78,17 @@ type worker struct {
 
 // Run does jobs until ctx ends. Then it claims no more, gives those that run Config.Grace to end, cancels the rest with
 // [ErrShutdown], waits Config.Stop for them, and returns nil, or an error that names jobs that did not stop.
-func (q *Queue) Run(ctx context.Context) error {
-	w := &worker{
+func (q *Queue) Run(ctx context.Context) error { return q.worker().run(ctx) }
+
+func (q *Queue) worker() *worker {
+	return &worker{
 		q: q, log: q.cfg.Log, beatNow: make(chan struct{}, 1), done: make(chan completion), tell: make(chan struct{}, 1), held: map[int64]*held{},
 		alone: make(chan struct{}, max(1, q.pool.Config().MaxConns/alonePart)),
 	}
+}
+
+func (w *worker) run(ctx context.Context) error {
+	q := w.q
 	q.metrics.known(q.kinds())
 	// Heartbeats have a connection of their own: handlers that take all of the pool's must not cost us our leases.
 	pc := q.pool.Config()

@@ -38,7 +38,7 @@ func (q *Queue) settle(ctx context.Context, ref jobRef, v verdict, patience time
 		return err
 	})
 	if isBusy(err) {
-		return "", errKeyBusy
+		err = errKeyBusy
 	}
 	if err != nil {
 		return "", fmt.Errorf("settle job %d: %w", ref.ID, err)

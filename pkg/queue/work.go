@@ -100,7 +100,8 @@ func (w *worker) conclude(ctx context.Context, h *held, v verdict) string {
 			return orDefault(outcome, "lost")
 		}
 		if errors.Is(err, errKeyBusy) {
-			h.busy, until = true, time.Now().Add(w.q.cfg.Lease) // it is ours as long as its heartbeats say so
+			h.busy = !h.busy                      // in line for a while, and with all others again
+			until = time.Now().Add(w.q.cfg.Lease) // it is ours as long as its heartbeats say so
 			continue
 		}
 		w.log.Error().Err(err).Int64("job", h.job.ID).Msg("writing the end of a job failed")
