@@ -155,6 +155,14 @@ func (q *Queue) there(ctx context.Context, job *Job) (yes bool, err error) {
 	return yes, err
 }
 
+// is says whether a job is in a state.
+func (q *Queue) is(ctx context.Context, job int64, state State) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	entry, err := q.Get(ctx, job)
+	return err == nil && entry.State == state
+}
+
 func (j *Job) done() ending { return ending{id: j.ID, token: j.Token, state: Done} }
 
 // isBusy says that a statement waited for a lock as long as it may.

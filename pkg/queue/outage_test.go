@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/innominatus/reconciler/internal/testenv"
 	"github.com/innominatus/reconciler/pkg/postgres"
@@ -234,6 +235,23 @@ func TestLosesNothingWhenTheAnswerToACommitIsLost(t *testing.T) {
 	tr.settle()
 	if tr.guessed == 0 {
 		t.Error("no answer to a commit was lost: the test shows nothing")
+	}
+	for _, q := range tr.queues {
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(q.Collectors()...)
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			for _, m := range family.GetMetric() {
+				for _, label := range m.GetLabel() {
+					if label.GetName() == "outcome" && label.GetValue() == "lost" && m.GetCounter().GetValue() > 0 {
+						t.Errorf("%v jobs count as lost, and all were done", m.GetCounter().GetValue())
+					}
+				}
+			}
+		}
 	}
 }
 

@@ -86,6 +86,7 @@ func (w *worker) attempt(ctx context.Context, handler Handler, h *held) (err, wh
 func (w *worker) conclude(ctx context.Context, h *held, v verdict) string {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(settleRetry), backoff.WithMaxInterval(settleRetryMax), backoff.WithMaxElapsedTime(0))
+	unsure := false // A try may have been committed without an answer.
 	for until := time.Now().Add(w.q.cfg.Lease); time.Now().Before(until); {
 		select {
 		case <-h.lost:
@@ -93,12 +94,18 @@ func (w *worker) conclude(ctx context.Context, h *held, v verdict) string {
 		default:
 		}
 		outcome, err := w.write(ctx, h, v)
-		if err == nil {
-			if outcome == "" && h.job.finishing.Load() {
-				return "done" // Its own transaction had ended it.
-			}
-			return orDefault(outcome, "lost")
+		switch {
+		case err != nil:
+		case outcome != "":
+			return outcome
+		case h.job.finishing.Load():
+			return "done" // Its own transaction had ended it.
+		case unsure && w.q.is(ctx, h.job.ID, v.final):
+			return v.outcome
+		default:
+			return "lost"
 		}
+		unsure = true
 		if errors.Is(err, errKeyBusy) {
 			h.busy = !h.busy                      // in line for a while, and with all others again
 			until = time.Now().Add(w.q.cfg.Lease) // it is ours as long as its heartbeats say so
