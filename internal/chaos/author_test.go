@@ -328,6 +328,7 @@ func (w *world) confirm() (told string, done bool) {
 	for _, a := range list {
 		if a.waits() {
 			n++
+			w.confirmed[a.Waiting] = true
 			errs = append(errs, w.try("/plans/"+a.Waiting+"/confirm", nil))
 		}
 	}

@@ -22,6 +22,7 @@ var least = []struct{ number, why string }{
 	{"renames", "nothing is left of an old name"},
 	{"shared objects that came", "who shares finds what is shared"},
 	{"shared objects that went", "the last one takes it away"},
+	{"databases taken away", "data goes when somebody confirmed it"},
 	{"statuses", "each run is told on its commit"},
 	{"comments", "a pull request has one comment"},
 }

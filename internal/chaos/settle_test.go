@@ -115,6 +115,7 @@ func (w *world) evidence(folders map[string]check.Folder) check.Evidence {
 		Gitea: w.gitea.URL, Token: w.gitea.Admin.Token, Bot: w.gitea.Bot.Login, Instance: instance,
 		Database: w.database.URL(),
 		InGit:    inGit, Folders: folders, Secrets: w.path("secrets"), Clones: map[string]string{}, Environments: map[string][]string{},
+		Confirmed: w.confirmed,
 	}
 	w.guide.evidence(&e)
 	for _, a := range w.authors {

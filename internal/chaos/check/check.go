@@ -32,8 +32,9 @@ type Evidence struct {
 	// Guided is the environment with a golden path, Office the record of the office that it speaks to.
 	Guided string
 	Office []Request
-	// Cancels are the runs that somebody tried to cancel.
-	Cancels map[int64]bool
+	// Cancels are the runs that somebody tried to cancel, Confirmed the plans that somebody tried to confirm.
+	Cancels   map[int64]bool
+	Confirmed map[string]bool
 	// Disturbed are the times in which the office or the database could not be reached as ever.
 	Disturbed []Span
 }

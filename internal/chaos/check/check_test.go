@@ -200,12 +200,19 @@ func TestCommitThatMovesTheBranchIsInOrder(t *testing.T) {
 func TestEveryBrokenPromiseIsFound(t *testing.T) {
 	t.Parallel()
 	for want, spoil := range map[string]func(s *scene){
-		"app in g is \"s000001\" in the end":   func(s *scene) { s.deploy(2, "s000001") },
-		"app in f is \"\" in the end":          func(s *scene) { _ = os.Remove(filepath.Join(s.dir, "folder", manifest("app"))) },
-		"stranger/x is in the target of f":     func(s *scene) { s.write("folder/stranger/x", "") },
-		"applies generation 1 of app (appl":    func(s *scene) { s.deploy(1, "s000001"); s.deploy(2, "s000002") },
-		"applies generation 2 of app (appl":    func(s *scene) { s.deploy(2, "s000001"); s.deploy(2, "s000002") },
-		"changes nothing":                      func(s *scene) { s.deploy(2, "s000002") },
+		"app in g is \"s000001\" in the end": func(s *scene) { s.deploy(2, "s000001") },
+		"app in f is \"\" in the end":        func(s *scene) { _ = os.Remove(filepath.Join(s.dir, "folder", manifest("app"))) },
+		"stranger/x is in the target of f":   func(s *scene) { s.write("folder/stranger/x", "") },
+		"applies generation 1 of app (appl":  func(s *scene) { s.deploy(1, "s000001"); s.deploy(2, "s000002") },
+		"applies generation 2 of app (appl":  func(s *scene) { s.deploy(2, "s000001"); s.deploy(2, "s000002") },
+		"changes nothing":                    func(s *scene) { s.deploy(2, "s000002") },
+		"nobody confirmed plan p2": func(s *scene) {
+			const database = "deploy/environments/g/app/postgres-app-12345678.statefulset.apps.yaml"
+			s.write(database, "")
+			s.deploy(1, "s000001")
+			_ = os.Remove(filepath.Join(s.dir, database))
+			s.deploy(2, "s000002")
+		},
 		"belongs to no run":                    func(s *scene) { s.write("deploy/x", ""); s.commit("deploy", "Somebody else's") },
 		"brings \"s000009\", want \"s000002\"": func(s *scene) { s.deploy(2, "s000009") },
 		"number 3 is out of order":             func(s *scene) { s.Folders["f"].Observed["app"] = []string{"s000001", "s000002", "s000001"} },

@@ -49,11 +49,25 @@ func (c *checker) checkDeployment(ctx context.Context) error {
 		case "D":
 			c.Numbers["shared objects that went"]++
 		}
+		c.checkData(made, r)
 		if err := c.checkBrings(ctx, made, r); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// checkData looks whether a commit takes a database away that nobody let go.
+func (c *checker) checkData(made commit, r runRow) {
+	for file, how := range made.changed {
+		if how != "D" || !strings.HasSuffix(file, ".statefulset.apps.yaml") {
+			continue
+		}
+		c.Numbers["databases taken away"]++
+		if !c.Confirmed[r.Plan] {
+			c.violated("commit %.7s of generation %d of %s, a run of kind %s, takes %s away, and nobody confirmed plan %s", made.hash, r.Generation, r.Name, r.Kind, file, r.Plan)
+		}
+	}
 }
 
 // checkBrings looks whether a commit leaves exactly the files of the generation that it applies, under none of the names that the
