@@ -33,7 +33,7 @@ func TestReplacedWorkerWritesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	engine.tree.nodes["retire"].State = graph.Running
-	tables := []string{"runs", "steps", "run_logs", "resources", "shared_states", "inventories", "applications", "artefacts"}
+	tables := []string{"runs", "steps", "run_logs", "resources", "shared_states", "inventories", "strays", "applications", "artefacts"}
 	before := w.dump(tables...)
 	refused := map[string]func() error{
 		"begin":   func() error { _, err := w.runner.begin(ctx, run.ID, 10, 1); return err },

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"sigs.k8s.io/yaml"
 
 	"github.com/innominatus/reconciler/pkg/fault"
@@ -26,7 +27,8 @@ const SharedFolder = "_shared"
 // header stands in every manifest, for people who find it.
 const header = "# Rendered by reconciler from a Score file; changes made here are overwritten.\n"
 
-// item is an object in a target.
+// item is an object in a target. One that a delivery under another name of the application may have left, or that stays there
+// beside its new place, is in two: the second one is a stray.
 type item struct {
 	Key         string
 	Application int64
@@ -36,21 +38,29 @@ type item struct {
 }
 
 const (
-	// All items of the application, and all others' that are shared or where one of its own is.
-	sqlItems = `SELECT key, application, unit, path, digest FROM inventories
-WHERE environment = $1 AND (application = $2 OR unit = 'shared' OR path IN
-  (SELECT path FROM inventories WHERE environment = $1 AND application = $2)) ORDER BY key, application`
+	// All items of the application, and all others' that are shared or where one of its own is. Strays are items as well.
+	sqlItems = `WITH there AS (SELECT key, application, unit, path, digest FROM inventories WHERE environment = $1
+  UNION ALL SELECT key, application, unit, path, digest FROM strays WHERE environment = $1)
+SELECT * FROM there WHERE application = $2 OR unit = 'shared' OR path IN (SELECT path FROM there WHERE application = $2) ORDER BY key, application, path`
 	// The token is looked at once more where it is written: no row is written by who has an older one than wrote it last.
 	sqlKeepItem = `INSERT INTO inventories AS i (environment, key, application, unit, path, digest, token) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (environment, key, application) DO UPDATE SET unit = $4, path = $5, digest = $6, token = $7 WHERE i.token <= $7`
-	// What is about to be there. A key that is there already keeps its path, which may have to be removed.
-	sqlClaimItem = `INSERT INTO inventories (environment, key, application, unit, path, digest, token) VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (environment, key, application) DO NOTHING`
+	// What is about to be there. A key that is there already keeps its path, which may have to be removed, and its new one is
+	// a stray until the delivery is done.
+	sqlClaimItem = `WITH claimed AS (INSERT INTO inventories (environment, key, application, unit, path, digest, token) VALUES ($1, $2, $3, $4, $5, $6, $7)
+  ON CONFLICT (environment, key, application) DO NOTHING)
+INSERT INTO strays (environment, key, application, unit, path, digest)
+SELECT environment, key, application, $4, $5, $6 FROM inventories WHERE environment = $1 AND key = $2 AND application = $3 AND path <> $5
+ON CONFLICT DO NOTHING`
 	// Objects that others have, and what they have in the folder of a name. What is shared may belong to several, but not beside
 	// somebody's own.
 	sqlTaken = `SELECT DISTINCT ON (key) key, application, coalesce((SELECT name FROM runs r WHERE r.application = i.application ORDER BY id DESC LIMIT 1), '') AS name
-FROM inventories i WHERE environment = $1 AND application <> $2 AND (key = ANY($3) OR unit = 'application' AND (key = ANY($4) OR starts_with(path, $5 || '/'))) ORDER BY key, application`
-	sqlDropItems = `DELETE FROM inventories WHERE environment = $1 AND application = $2 AND NOT key = ANY($3) AND token <= $4`
+FROM (SELECT key, application FROM inventories WHERE environment = $1 AND (key = ANY($3) OR unit = 'application' AND (key = ANY($4) OR starts_with(path, $5 || '/')))
+  UNION ALL SELECT key, application FROM strays WHERE environment = $1 AND split_part(path, '/', 1) = $5) i
+WHERE application <> $2 ORDER BY key, application`
+	sqlDropItems  = `DELETE FROM inventories WHERE environment = $1 AND application = $2 AND NOT key = ANY($3) AND token <= $4`
+	sqlDropStrays = `DELETE FROM strays WHERE environment = $1 AND application = $2`
+	sqlKeepStray  = `INSERT INTO strays (environment, key, application, unit, path, digest) VALUES ($1, $2, $3, $4, $5, $6)`
 	// Runs that touch shared objects of an environment take turns.
 	sqlLockShared = `SELECT pg_try_advisory_xact_lock(hashtextextended('shared objects ' || $1, 11))`
 )
@@ -213,18 +223,31 @@ func (s *Store) claim(ctx context.Context, tx pgx.Tx, run Run, items []item, obj
 	return nil
 }
 
-// keep stores the inventory of an application as it is now.
+// keep stores the inventory of an application as it is now, in the transaction that notes what its run wrote. An object that
+// stays where it was beside its new place is a stray there.
 func (s *Store) keep(ctx context.Context, tx pgx.Tx, run Run, items []item) error {
-	keys := make([]string, len(items))
-	for i, it := range items {
-		keys[i] = it.Key
-		tag, err := tx.Exec(ctx, sqlKeepItem, run.Environment, it.Key, run.Application, it.Unit, it.Path, it.Digest, run.Token)
+	if _, err := tx.Exec(ctx, sqlDropStrays, run.Environment, run.Application); err != nil {
+		return fmt.Errorf("store inventory: %w", err)
+	}
+	keys, paths := []string{}, map[string]bool{}
+	for _, it := range items {
+		var tag pgconn.CommandTag
+		var err error
+		switch {
+		case !slices.Contains(keys, it.Key):
+			tag, err = tx.Exec(ctx, sqlKeepItem, run.Environment, it.Key, run.Application, it.Unit, it.Path, it.Digest, run.Token)
+		case !paths[it.Path]:
+			tag, err = tx.Exec(ctx, sqlKeepStray, run.Environment, it.Key, run.Application, it.Unit, it.Path, it.Digest)
+		default:
+			continue
+		}
 		if err == nil && tag.RowsAffected() == 0 {
 			err = queue.ErrLeaseLost
 		}
 		if err != nil {
 			return fmt.Errorf("store inventory: %w", err)
 		}
+		keys, paths[it.Path] = append(keys, it.Key), true
 	}
 	_, err := tx.Exec(ctx, sqlDropItems, run.Environment, run.Application, keys, run.Token)
 	return fault.While("store inventory", err)

@@ -75,6 +75,7 @@ INSERT INTO artefacts (run, step, name, media_type, content) VALUES (2, 'seats/s
 	"00036": `UPDATE runs SET together = nextval('together'), kept = '{"code": "ORC-4303"}' WHERE id IN (1, 2)`,
 	"00037": `UPDATE runs SET withdrawn = true WHERE id = 1`,
 	"00038": ``,
+	"00039": `INSERT INTO strays (environment, key, application, unit, path, digest) VALUES ('production', '/Service//a', 2, 'application', 'new/p', 'd')`,
 }
 
 // taken is what migrations take away, by their number: columns as TABLE.COLUMN, or rows as TABLE KEY, whose key is a part of the
