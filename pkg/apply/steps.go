@@ -55,17 +55,13 @@ func (e *execution) steps() []step {
 // provision stores a resource with its state; templates and static values were evaluated while planning.
 func (e *execution) provision(r planner.Resource) func(context.Context, string) (result, error) {
 	return func(ctx context.Context, name string) (result, error) {
-		former, err := e.Runs.former(ctx, e.Pool, e.run)
-		if err != nil {
-			return result{}, err
-		}
-		err = e.fenced(ctx, func(tx pgx.Tx) error {
+		err := e.fenced(ctx, func(tx pgx.Tx) error {
 			if e.release.Hidden.Shared != nil {
 				if err := e.Runs.storeShared(ctx, tx, e.run.Environment, e.release.Hidden.Shared); err != nil {
 					return err
 				}
 			}
-			return e.Runs.provisioned(ctx, tx, e.run, r, e.release.Hidden.Records[r.UID], former)
+			return e.Runs.provisioned(ctx, tx, e.run, r, e.release.Hidden.Records[r.UID])
 		})
 		if err == nil {
 			e.log(ctx, name, "resource %s (%s) is provided by %s", r.Name, r.Type, r.Provisioner)
@@ -259,32 +255,20 @@ func touchesShared(have, want []item, application int64) bool {
 
 // retire lets go of resources that the release does not use any more.
 func (e *execution) retire(ctx context.Context, name string) (result, error) {
-	kept := []string{}
+	spared, err := e.spare(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	stay := append([]string{}, spared.uids...)
+	kept := slices.Clone(stay)
 	if e.release != nil {
 		for _, r := range e.release.Resources {
 			kept = append(kept, r.UID)
 		}
 	}
-	spared, err := e.spare(ctx)
-	if err != nil {
-		return result{}, err
-	}
-	kept = append(kept, spared.uids...)
 	var deleted []string
-	err = e.fenced(ctx, func(tx pgx.Tx) error {
-		former, err := e.Runs.former(ctx, tx, e.run)
-		if err != nil {
-			return err
-		}
-		for _, old := range former {
-			list, err := e.Runs.retire(ctx, tx, e.run, old, append([]string{}, spared.uids...))
-			if err != nil {
-				return err
-			}
-			deleted = append(deleted, list...)
-		}
-		list, err := e.Runs.retire(ctx, tx, e.run, e.run.Name, kept)
-		deleted = append(deleted, list...)
+	err = e.fenced(ctx, func(tx pgx.Tx) (err error) {
+		deleted, err = e.Runs.retire(ctx, tx, e.run, kept, stay)
 		return err
 	})
 	for _, uid := range deleted {

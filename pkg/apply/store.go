@@ -55,9 +55,11 @@ WHERE id = $1 AND state IN ('queued', 'running') AND ($2 <> 'succeeded' OR state
 	sqlPause     = `UPDATE runs SET paused_by = $2, paused_at = now() WHERE id = $1 AND paused_by IS NULL`
 	sqlResume    = `UPDATE runs SET paused_by = NULL, paused_at = NULL WHERE id = $1`
 	sqlPausedBy  = `SELECT paused_by FROM runs WHERE id = $1 AND paused_by IS NOT NULL`
-	// Names that the application had before it was renamed, unless somebody else has them now.
-	sqlFormer = `SELECT DISTINCT name FROM runs r WHERE application = $1 AND environment = $2 AND name <> $3 AND NOT EXISTS
-(SELECT FROM runs o WHERE o.environment = r.environment AND o.name = r.name AND o.application <> r.application AND o.id > r.id) ORDER BY name`
+	// Names that application $1 had in environment $2 before it was renamed to $3, unless somebody else has them now. Who
+	// changes what lies under them asks in the statement that does: they may be somebody's a moment later.
+	formerNames = `SELECT DISTINCT was.name FROM runs was WHERE was.application = $1 AND was.environment = $2 AND was.name <> $3 AND NOT EXISTS
+(SELECT FROM runs o WHERE o.environment = was.environment AND o.name = was.name AND o.application <> was.application AND o.id > was.id)`
+	sqlFormer = formerNames + ` ORDER BY name`
 	// Whether the newest run before it that began did not succeed.
 	sqlContested = `SELECT coalesce((SELECT state <> 'succeeded' FROM runs WHERE application = $1 AND generation < $2 AND token > 0
 ORDER BY generation DESC LIMIT 1), false)`

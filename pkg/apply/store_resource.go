@@ -46,31 +46,39 @@ ORDER BY environment, uid`
 	// evaluated does not count.
 	sqlUpsertResource = `INSERT INTO resources AS r
 (environment, uid, type, class, id, provisioner, stateful, params, outputs, state, record, users, described_by, token)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $13, ARRAY[$11::text], $11, $12)
+VALUES ($2, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, ARRAY[$3::text], $3, $14)
 ON CONFLICT (environment, uid) DO UPDATE SET
-  (provisioner, stateful, params, outputs, state, record, described_by) = (SELECT $6, $7, $8, $9, $10, $13, $11
+  (provisioner, stateful, params, outputs, state, record, described_by) = (SELECT $8, $9, $10, $11, $12, $13, $3
     WHERE ` + describes + ` UNION ALL
     SELECT r.provisioner, r.stateful, r.params, r.outputs, r.state, r.record, r.described_by WHERE NOT (` + describes + `)),
-  token = greatest(r.token, $12), updated_at = now(),
-  users = CASE WHEN r.deleted_at IS NOT NULL THEN ARRAY[$11::text] WHEN $11 = ANY(r.users) THEN r.users ELSE r.users || $11::text END,
+  token = greatest(r.token, $14), updated_at = now(),
+  users = CASE WHEN r.deleted_at IS NOT NULL THEN ARRAY[$3::text] WHEN $3 = ANY(r.users) THEN r.users ELSE r.users || $3::text END,
   deleted_at = NULL`
-	// $14 are the names that the workload has and had. A rollback ($15) takes nothing over: what it gives was once said.
-	describes = `(r.deleted_at IS NOT NULL OR r.described_by = '' OR r.described_by = ANY($14) OR NOT $15
-    AND $8::json IS NOT NULL AND coalesce(r.params::text, '') <> $8::json::text)`
+	// Names that the workload had are its own. A rollback ($15) takes nothing over: what it gives was once said.
+	describes = `(r.deleted_at IS NOT NULL OR r.described_by IN ('', $3) OR r.described_by IN (` + formerNames + `) OR NOT $15
+    AND $10::json IS NOT NULL AND coalesce(r.params::text, '') <> $10::json::text)`
 	// The UIDs of what the run's workload uses and does not describe.
 	sqlOthers = `SELECT uid FROM resources WHERE environment = $1 AND $2 = ANY(users) AND described_by <> $2 AND deleted_at IS NULL`
 	// Those who use what the workload describes, or what the run with token $3 let go.
 	sqlSharers = `SELECT DISTINCT u FROM resources, unnest(users) u
 WHERE environment = $1 AND (described_by = $2 OR token = $3) AND u <> $2 AND deleted_at IS NULL`
-	// What a workload said of a resource that others share goes with it.
-	sqlRetire = `UPDATE resources SET users = array_remove(users, $2), token = greatest(token, $4),
-  deleted_at = CASE WHEN array_remove(users, $2) = '{}' THEN now() END,
-  params = CASE WHEN described_by = $2 AND array_remove(users, $2) <> '{}' THEN NULL ELSE params END,
-  record = CASE WHEN described_by = $2 THEN NULL ELSE record END,
-  described_by = CASE WHEN described_by = $2 THEN coalesce((array_remove(users, $2))[1], '') ELSE described_by END
-WHERE environment = $1 AND $2 = ANY(users) AND deleted_at IS NULL AND NOT uid = ANY($3) RETURNING uid, deleted_at IS NOT NULL`
+	// What a workload may let go of. Who takes one of its former names meanwhile waits, or is seen by the next statement.
+	sqlLockOwn = `SELECT FROM resources WHERE environment = $2 AND users && ARRAY(SELECT $3 UNION ` + formerNames + `) AND deleted_at IS NULL ORDER BY uid FOR UPDATE`
+	// Takes a workload off all but $4, and its former names off all but $5. What it said of a resource that others share goes
+	// with it.
+	sqlRetire = `WITH names AS (SELECT $3 AS name, $4::text[] AS kept UNION ALL SELECT name, $5 FROM (` + formerNames + `) f),
+sides AS (SELECT uid, array_agg(u) FILTER (WHERE n.name IS NOT NULL) AS leave, coalesce(array_agg(u ORDER BY at) FILTER (WHERE n.name IS NULL), '{}') AS stay
+  FROM resources CROSS JOIN unnest(users) WITH ORDINALITY AS t(u, at) LEFT JOIN names n ON n.name = u AND NOT uid = ANY(n.kept)
+  WHERE environment = $2 AND users && ARRAY(SELECT name FROM names) AND deleted_at IS NULL GROUP BY uid)
+UPDATE resources r SET users = s.stay, token = greatest(token, $6),
+  deleted_at = CASE WHEN s.stay = '{}' THEN now() END,
+  params = CASE WHEN described_by = ANY(s.leave) AND s.stay <> '{}' THEN NULL ELSE params END,
+  record = CASE WHEN described_by = ANY(s.leave) THEN NULL ELSE record END,
+  described_by = CASE WHEN described_by = ANY(s.leave) THEN coalesce(s.stay[1], '') ELSE described_by END
+FROM sides s WHERE r.environment = $2 AND r.uid = s.uid AND s.leave IS NOT NULL RETURNING r.uid, deleted_at IS NOT NULL`
+	// What nobody but the workload uses, whatever its name was: a run that failed may have had another one for it.
 	sqlOwn = `SELECT uid, type, class, stateful FROM resources
-WHERE environment = $1 AND users <@ $2::text[] AND users <> '{}' AND deleted_at IS NULL ORDER BY uid`
+WHERE environment = $2 AND users <@ ARRAY(SELECT $3 UNION ` + formerNames + `) AND users <> '{}' AND deleted_at IS NULL ORDER BY uid`
 	sqlShared      = `SELECT state FROM shared_states WHERE environment = $1`
 	sqlLockState   = `SELECT pg_advisory_xact_lock(hashtextextended('shared state ' || $1, 11))`
 	sqlStoreShared = `INSERT INTO shared_states (environment, state) VALUES ($1, $2)
@@ -116,12 +124,7 @@ func (s *Store) Stored(ctx context.Context, db postgres.Querier, environment str
 
 // Base adds to a release that is in the target what a run that did not succeed may have left beside it.
 func (s *Store) Base(ctx context.Context, db postgres.Querier, a planner.Application, applied planner.Base) (planner.Base, error) {
-	// A run that failed may have had another name for it.
-	names, err := s.former(ctx, db, Run{Application: a.ID, Environment: a.Environment, Name: a.Name})
-	if err != nil {
-		return applied, err
-	}
-	own, err := postgres.Collect[planner.Left](db.Query(ctx, sqlOwn, a.Environment, append(names, a.Name)))
+	own, err := postgres.Collect[planner.Left](db.Query(ctx, sqlOwn, a.ID, a.Environment, a.Name))
 	if err != nil {
 		return applied, fmt.Errorf("read resources: %w", err)
 	}
@@ -134,7 +137,7 @@ func (s *Store) Base(ctx context.Context, db postgres.Querier, a planner.Applica
 }
 
 // provisioned stores a resource of a release with its state. What others may share is stored as it was evaluated.
-func (s *Store) provisioned(ctx context.Context, tx pgx.Tx, run Run, r planner.Resource, record recipe.Record, former []string) error {
+func (s *Store) provisioned(ctx context.Context, tx pgx.Tx, run Run, r planner.Resource, record recipe.Record) error {
 	result, err := record.Read()
 	if err != nil {
 		return err
@@ -153,8 +156,8 @@ func (s *Store) provisioned(ctx context.Context, tx pgx.Tx, run Run, r planner.R
 	if len(r.Params) > 0 {
 		params = r.Params
 	}
-	_, err = tx.Exec(ctx, sqlUpsertResource, run.Environment, r.UID, r.Type, r.Class, r.ID, r.Provisioner, r.Stateful, params,
-		r.Outputs, state, run.Name, run.Token, shared, append([]string{run.Name}, former...), run.Kind == Rollback)
+	_, err = tx.Exec(ctx, sqlUpsertResource, run.Application, run.Environment, run.Name, r.UID, r.Type, r.Class, r.ID, r.Provisioner,
+		r.Stateful, params, r.Outputs, state, shared, run.Token, run.Kind == Rollback)
 	return fault.While("store resource "+r.UID, err)
 }
 
@@ -182,9 +185,13 @@ func (s *Store) Sharers(ctx context.Context, db postgres.Querier, run Run) ([]st
 	return list, fault.While("read who shares resources", err)
 }
 
-// retire takes a workload off the resources that it does not use any more, and returns those that nobody uses now.
-func (s *Store) retire(ctx context.Context, tx pgx.Tx, run Run, workload string, kept []string) (deleted []string, err error) {
-	rows, err := tx.Query(ctx, sqlRetire, run.Environment, workload, kept, run.Token)
+// retire takes a run's workload off the resources that are not among those it keeps, and the names that it had off those that
+// are not spared, and returns what nobody uses now. None of the lists is nil.
+func (s *Store) retire(ctx context.Context, tx pgx.Tx, run Run, kept, spared []string) (deleted []string, err error) {
+	if _, err := tx.Exec(ctx, sqlLockOwn, run.Application, run.Environment, run.Name); err != nil {
+		return nil, fmt.Errorf("lock resources: %w", err)
+	}
+	rows, err := tx.Query(ctx, sqlRetire, run.Application, run.Environment, run.Name, kept, spared, run.Token)
 	if err != nil {
 		return nil, fmt.Errorf("retire resources: %w", err)
 	}
