@@ -54,10 +54,11 @@ SELECT environment, key, application, $4, $5, $6 FROM inventories WHERE environm
 ON CONFLICT DO NOTHING`
 	// Objects that others have, and what they have in the folder of a name. What is shared may belong to several, but not beside
 	// somebody's own.
-	sqlTaken = `SELECT DISTINCT ON (key) key, application, coalesce((SELECT name FROM runs r WHERE r.application = i.application ORDER BY id DESC LIMIT 1), '') AS name
-FROM (SELECT key, application FROM inventories WHERE environment = $1 AND (key = ANY($3) OR unit = 'application' AND (key = ANY($4) OR starts_with(path, $5 || '/')))
-  UNION ALL SELECT key, application FROM strays WHERE environment = $1 AND split_part(path, '/', 1) = $5) i
-WHERE application <> $2 ORDER BY key, application`
+	sqlTaken = `SELECT DISTINCT ON (key) key, application, coalesce((SELECT name FROM runs r WHERE r.application = i.application ORDER BY id DESC LIMIT 1), '') AS name, lies
+FROM (SELECT key, application, false AS lies FROM inventories WHERE environment = $1 AND (key = ANY($3) OR unit = 'application' AND key = ANY($4))
+  UNION ALL SELECT key, application, true FROM inventories WHERE environment = $1 AND unit = 'application' AND starts_with(path, $5 || '/')
+  UNION ALL SELECT key, application, true FROM strays WHERE environment = $1 AND split_part(path, '/', 1) = $5) i
+WHERE application <> $2 ORDER BY key, lies, application`
 	sqlDropItems  = `DELETE FROM inventories WHERE environment = $1 AND application = $2 AND NOT key = ANY($3) AND token <= $4`
 	sqlDropStrays = `DELETE FROM strays WHERE environment = $1 AND application = $2`
 	sqlKeepStray  = `INSERT INTO strays (environment, key, application, unit, path, digest) VALUES ($1, $2, $3, $4, $5, $6)`
@@ -179,6 +180,8 @@ type Taken struct {
 	Application int64
 	// Name is the application's.
 	Name string
+	// Lies says that nobody else wants the object: it lies in the folder of a name that somebody else wants.
+	Lies bool
 }
 
 // Taken returns which objects of a release belong to others than its application (0 for one that is new), and what others have
@@ -199,9 +202,12 @@ func (s *Store) Taken(ctx context.Context, db postgres.Querier, environment stri
 	return list, fault.While("read owners of objects", err)
 }
 
-// Fault says whose an object is.
-func (t Taken) Fault() *fault.Fault {
+// Fault says whose an object is, or who has left it under a name that another application wants.
+func (t Taken) Fault(name string) *fault.Fault {
 	parts := strings.SplitN(t.Key, "/", 4) // group, kind, namespace, name
+	if t.Lies {
+		return fault.New(fault.FolderTaken, "%s %s of application %s still lies under the name %q", parts[1], parts[3], t.Name, name)
+	}
 	return fault.New(fault.ObjectTaken, "%s %s belongs to application %s", parts[1], parts[3], t.Name)
 }
 
@@ -213,7 +219,7 @@ func (s *Store) claim(ctx context.Context, tx pgx.Tx, run Run, items []item, obj
 		return err
 	}
 	if len(taken) > 0 {
-		return taken[0].Fault()
+		return taken[0].Fault(run.Name)
 	}
 	for _, it := range items {
 		if _, err := tx.Exec(ctx, sqlClaimItem, run.Environment, it.Key, run.Application, it.Unit, it.Path, it.Digest, run.Token); err != nil {

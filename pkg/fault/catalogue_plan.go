@@ -15,6 +15,7 @@ const (
 	FileMissing        Code = "ORC-4011"
 	ResourceOtherMaker Code = "ORC-4012"
 	ObjectTaken        Code = "ORC-4013"
+	FolderTaken        Code = "ORC-4014"
 
 	RenderKind      Code = "ORC-4101"
 	RenderName      Code = "ORC-4102"
@@ -95,6 +96,11 @@ var plan = map[Code]Entry{
 		Title: "An object belongs to another application", Class: Conflict,
 		Why:    "The first application of an environment that has an object owns it; another one of the same kind, namespace and name would overwrite it.",
 		Remedy: "Choose another name for the workload, container, resource or Service that makes it, or remove the application that owns it first.",
+	},
+	FolderTaken: {
+		Title: "Something of another application lies under a workload's name", Class: Conflict,
+		Why:    "The application that had the name before has not removed everything yet: nobody confirmed that its data goes, or its next deployment is still to come.",
+		Remedy: "Choose another metadata.name, or have the application that had it deployed; where its plan waits, somebody has to confirm that the data goes.",
 	},
 	ObjectTwice: {
 		Title: "Two parts of a release make the same object", Class: Permanent,

@@ -79,7 +79,7 @@ func (f *finding) refuse(t apply.Taken) {
 			}
 		}
 	}
-	told := t.Fault().At(at)
+	told := t.Fault(f.release.Workload).At(at)
 	f.workload.Show(fault.List{told})
 	f.release, f.faults = nil, append(f.faults, told)
 }

@@ -85,7 +85,9 @@ func (r *Reconciler) passOver(ctx context.Context, tx pgx.Tx, older []evaluation
 
 // blocked says whether an application was refused what is somebody else's.
 func blocked(o status.Outcome) bool {
-	return slices.ContainsFunc(o.Faults, func(f *fault.Fault) bool { return f.Code == fault.NameTaken || f.Code == fault.ObjectTaken })
+	return slices.ContainsFunc(o.Faults, func(f *fault.Fault) bool {
+		return slices.Contains([]fault.Code{fault.NameTaken, fault.ObjectTaken, fault.FolderTaken}, f.Code)
+	})
 }
 
 func (r *Reconciler) loadEvaluation(ctx context.Context, db postgres.Querier, repository, ref, environment, commit string) (*evaluation, error) {

@@ -183,7 +183,10 @@ func TestDataOfAFailedRenameStays(t *testing.T) {
 	w.equal("alpha score.yaml 3/3 waiting", w.apps())
 	w.equal("a:1, alpha 1, zeta 1", w.deployed("alpha")+", "+data())
 	// Nobody else gets the name as long as it is there.
-	w.push(map[string]string{"score.yaml": file("alpha", "a:3", database), "other/score.yaml": file("zeta", "z:1")})
+	commit := w.push(map[string]string{"score.yaml": file("alpha", "a:3", database), "other/score.yaml": file("zeta", "z:1")})
+	if s := w.said(commit); !strings.Contains(s, `of application alpha still lies under the name "zeta" [ORC-4014]`) || strings.Contains(s, "belongs to") {
+		t.Error(s)
+	}
 	w.equal("a:1, alpha 1, zeta 1", w.deployed("alpha")+", "+data())
 	if apps := w.apps(); !strings.Contains(apps, "alpha score.yaml 3/3 waiting") || strings.Contains(apps, "zeta other/score.yaml 1/1") {
 		t.Errorf("the applications are %s", apps)
