@@ -56,7 +56,7 @@ ON CONFLICT DO NOTHING`
 	// somebody's own.
 	sqlTaken = `SELECT DISTINCT ON (key) key, application, coalesce((SELECT name FROM runs r WHERE r.application = i.application ORDER BY id DESC LIMIT 1), '') AS name, lies
 FROM (SELECT key, application, false AS lies FROM inventories WHERE environment = $1 AND (key = ANY($3) OR unit = 'application' AND key = ANY($4))
-  UNION ALL SELECT key, application, true FROM inventories WHERE environment = $1 AND unit = 'application' AND starts_with(path, $5 || '/')
+  UNION ALL SELECT key, application, true FROM inventories WHERE environment = $1 AND unit = 'application' AND split_part(path, '/', 1) = $5
   UNION ALL SELECT key, application, true FROM strays WHERE environment = $1 AND split_part(path, '/', 1) = $5) i
 WHERE application <> $2 ORDER BY key, lies, application`
 	sqlDropItems  = `DELETE FROM inventories WHERE environment = $1 AND application = $2 AND NOT key = ANY($3) AND token <= $4`

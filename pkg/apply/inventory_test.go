@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/innominatus/reconciler/pkg/fault"
@@ -159,6 +160,30 @@ func TestHalfARenameLeavesNothing(t *testing.T) {
 				t.Error(left)
 			}
 		})
+	}
+}
+
+// Each Score file of each evaluation asks.
+func TestWhoHasObjectsIsReadByIndexes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if _, err := w.pool.Exec(t.Context(), `INSERT INTO inventories (environment, key, application, unit, path, digest, token)
+SELECT 'production', '/Service//a' || n, n / 10, 'application', 'a' || n / 10 || '/a' || n || '.service.yaml', 'd', 1 FROM generate_series(1, 10000) n`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.pool.Exec(t.Context(), `ANALYZE`); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := w.pool.Query(t.Context(), "EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) "+sqlTaken, "production", 0, []string{"/Service//a70", "/Service//a71"}, []string{"/Service//a90"}, "a8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := strings.Join(plan, "\n"); strings.Contains(text, "Seq Scan on inventories") || strings.Contains(text, "Rows Removed by Filter") {
+		t.Error(text)
 	}
 }
 

@@ -76,6 +76,7 @@ INSERT INTO artefacts (run, step, name, media_type, content) VALUES (2, 'seats/s
 	"00037": `UPDATE runs SET withdrawn = true WHERE id = 1`,
 	"00038": ``,
 	"00039": `INSERT INTO strays (environment, key, application, unit, path, digest) VALUES ('production', '/Service//a', 2, 'application', 'new/p', 'd')`,
+	"00040": ``,
 }
 
 // taken is what migrations take away, by their number: columns as TABLE.COLUMN, or rows as TABLE KEY, whose key is a part of the
