@@ -5,9 +5,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/innominatus/reconciler/pkg/planner"
 )
 
 // between calls what it has before a statement of a pool, counted down from its number.
@@ -115,4 +118,27 @@ func (m meanwhile) before(t *testing.T, number int) (reached bool) {
 		t.Errorf("before statement %d: %s", number, diff)
 	}
 	return true
+}
+
+// Data under a former name is told of, and waits for its confirmation, however long ago the name was given up.
+func TestDataUnderAFormerNameIsKnownWhenOldRunsAreForgotten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.work()
+	a := w.app("old")
+	w.deployed(a, w.build("old", image("a:1")))
+	w.half("a:2")
+	w.ended(w.schedule(a, w.build("new", image("a:2")+database)))
+	w.idle()
+	// The rollback spared the database, and nobody has asked for anything since.
+	if err := w.runner.Runs.Prune(t.Context(), w.pool, time.Now().Add(time.Hour), 1); err != nil {
+		t.Fatal(err)
+	}
+	base, err := w.runner.Runs.Base(t.Context(), w.pool, planner.Application{ID: a.ID, Environment: "production", Name: "old"}, planner.Base{})
+	if err != nil || len(base.Left) != 1 || base.Left[0].UID != "postgres.default#new.db" {
+		t.Errorf("what is left is %+v: %v", base.Left, err)
+	}
+	if runs, err := w.runner.Runs.Runs(t.Context(), w.pool, RunFilter{Application: a.ID}, 10); err != nil || len(runs) != 2 {
+		t.Errorf("%d runs stay: %v", len(runs), err)
+	}
 }
