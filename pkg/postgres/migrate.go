@@ -72,7 +72,7 @@ func migrate(ctx context.Context, url string, files fs.FS) (from, to int64, err 
 	if from > known {
 		return from, from, allowed(ctx, db, from, known)
 	}
-	if _, err := provider.Up(ctx); err != nil {
+	if err := up(ctx, provider); err != nil {
 		return from, from, fault.New(fault.DatabaseMigration, "migrate the schema from version %d to %d: %w", from, known, err)
 	}
 	// Looked at again, because a newer binary may have migrated while this one waited for the lock.
@@ -83,6 +83,17 @@ func migrate(ctx context.Context, url string, files fs.FS) (from, to int64, err 
 		return from, to, allowed(ctx, db, to, known)
 	}
 	return from, to, nil
+}
+
+// up applies what is missing. Processes of the version before go on meanwhile: a file that waits for a transaction of theirs which
+// waits for it is begun again.
+func up(ctx context.Context, provider *goose.Provider) (err error) {
+	for range deadlocks {
+		if _, err = provider.Up(ctx); !deadlocked(err) {
+			break
+		}
+	}
+	return err
 }
 
 // allowed says whether a binary may work with a database that knows more than it does.

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/innominatus/reconciler/internal/testenv"
 	"github.com/innominatus/reconciler/pkg/postgres"
 )
 
@@ -283,4 +284,45 @@ func text(row, other map[string]string) string {
 	}
 	slices.Sort(parts)
 	return strings.Join(parts, ", ")
+}
+
+// A process of the version before has one of two tables that a migration locks, and wants the other one.
+func TestAMigrationThatMeetsADeadlockIsBegunAgain(t *testing.T) {
+	t.Parallel()
+	url, pool := emptyDatabase(t)
+	files := fstest.MapFS{"00001_tables.sql": {Data: []byte("-- +goose Up\nCREATE TABLE a (); CREATE TABLE b ();")}}
+	migrate := func() error {
+		_, _, err := postgres.MigrateWith(t.Context(), url, files)
+		return err
+	}
+	if err := migrate(); err != nil {
+		t.Fatal(err)
+	}
+	// The one that waits for less time notices, and is given up.
+	files["00002_both.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nSET LOCAL deadlock_timeout = '5s'; LOCK a; LOCK b;")}
+	other, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := other.Exec(t.Context(), sql); err != nil {
+			t.Error(err)
+		}
+	}
+	exec("SET LOCAL deadlock_timeout = '5min'")
+	exec("LOCK b")
+	done := make(chan error, 1)
+	go func() { done <- migrate() }()
+	testenv.Until(t, "the migration to wait", func() (waits bool) {
+		err := pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'b'::regclass AND NOT granted)").Scan(&waits)
+		return err == nil && waits
+	}, func() string { return "" })
+	exec("LOCK a")
+	if err := other.Commit(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
