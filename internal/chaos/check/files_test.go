@@ -197,3 +197,26 @@ func TestWhatIsKeptBackMayStayAsItWasApplied(t *testing.T) {
 		})
 	}
 }
+
+// A second commit of a generation is in order only where a second attempt takes away what nobody shares any more, or writes nothing.
+func TestASecondCommitOfAGenerationOnlyFinishesIt(t *testing.T) {
+	t.Parallel()
+	c := &checker{Evidence: Evidence{InGit: "g"}}
+	const shared, own = "environments/g/" + common, "environments/g/app/app.service.yaml"
+	for name, test := range map[string]struct {
+		changed map[string]string
+		tried   int64
+		want    bool
+	}{
+		"nothing":                    {nil, 1, true},
+		"shared, in a second try":    {map[string]string{shared: "D"}, 2, true},
+		"shared, in the first try":   {map[string]string{shared: "D"}, 1, false},
+		"shared, and put there anew": {map[string]string{shared: "A"}, 2, false},
+		"shared, and its own":        {map[string]string{shared: "D", own: "D"}, 2, false},
+		"its own":                    {map[string]string{own: "M"}, 2, false},
+	} {
+		if got := c.finishes(commit{changed: test.changed}, runRow{Tried: test.tried}); got != test.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

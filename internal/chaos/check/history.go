@@ -28,7 +28,9 @@ type releaseRow struct {
 }
 
 type runRow struct {
-	ID, Application, Generation, Token, Writes, Together             int64
+	ID, Application, Generation, Token, Writes, Together int64
+	// Tried is how often its delivery was begun.
+	Tried                                                            int64
 	Environment, Name, Repository, Kind, State, Plan, Commit, Atomic string
 	Created, Finished                                                time.Time
 	// Guided says that it follows a golden path, Began that a worker took it.
@@ -65,7 +67,8 @@ type history struct {
 const (
 	sqlApplications = `SELECT id, environment, name, repository, path, generation, applied, removed_at IS NOT NULL AS removed FROM applications`
 	sqlReleases     = `SELECT application, generation, digest, commit, of FROM releases`
-	sqlRuns         = `SELECT id, application, generation, token, writes, environment, name, repository, kind, state, plan, commit, atomic, together, created_at AS created, coalesce(finished_at, '9999-12-31'::timestamptz) AS finished, paths IS NOT NULL AS guided, started_at IS NOT NULL AS began
+	sqlRuns         = `SELECT id, application, generation, token, writes, environment, name, repository, kind, state, plan, commit, atomic, together, created_at AS created, coalesce(finished_at, '9999-12-31'::timestamptz) AS finished, paths IS NOT NULL AS guided, started_at IS NOT NULL AS began,
+coalesce((SELECT max(s.attempt) FROM steps s WHERE s.run = runs.id AND s.name IN ('deliver', 'release/deliver')), 0) AS tried
 FROM runs ORDER BY application, generation`
 	sqlSteps = `SELECT run, name, attempt, asked_at IS NOT NULL AS asked, coalesce(extract(epoch FROM finished_at - asked_at), 0)::float8 AS waited
 FROM steps WHERE run IN (SELECT id FROM runs WHERE paths IS NOT NULL)`

@@ -36,7 +36,7 @@ func (c *checker) checkDeployment(ctx context.Context) error {
 			}
 		}
 		for _, last := range []runRow{applied[r.Application], had[r.Name]} {
-			if r.ID < last.ID || r.ID == last.ID && !c.sharedAlone(made) {
+			if r.ID < last.ID || r.ID == last.ID && !c.finishes(made, r) {
 				c.violated("commit %.7s applies generation %d of %s (application %d) after generation %d (application %d)",
 					made.hash, r.Generation, r.Name, r.Application, last.Generation, last.Application)
 				break
@@ -57,11 +57,11 @@ func (c *checker) checkDeployment(ctx context.Context) error {
 	return nil
 }
 
-// sharedAlone says that a commit changes nothing but what applications share. A run whose first attempt was pushed and broken off
-// may find, in the next one, that nobody else needs that any more.
-func (c *checker) sharedAlone(made commit) bool {
-	for file := range made.changed {
-		if !slices.Contains(c.shared(c.InGit), file) {
+// finishes says that a commit does what a second attempt of its run may have to do after a first one that was pushed and broken
+// off: it changes nothing, or takes away what applications share because nobody else needs that by now.
+func (c *checker) finishes(made commit, r runRow) bool {
+	for file, how := range made.changed {
+		if how != "D" || r.Tried < 2 || !slices.Contains(c.shared(c.InGit), file) {
 			return false
 		}
 	}
