@@ -110,41 +110,26 @@ func (w *worker) finishBatch(ctx context.Context, batch []completion) {
 	}
 }
 
-// inLine has end write the end of a job whose key somebody has. That waits for the key, with a connection of its own, which only
-// some may have at once; who gets none soon is busy still.
-func (w *worker) inLine(ctx context.Context, h *held, end func(context.Context) error) error {
+// inLine writes the verdict on a job whose key somebody has. It waits for the key, with a connection of its own, which only some may
+// have at once; who gets none soon is busy still.
+func (w *worker) inLine(ctx context.Context, h *held, v verdict) (outcome string, err error) {
 	select {
 	case w.alone <- struct{}{}:
 		defer func() { <-w.alone }()
 	case <-time.After(alonePatience):
-		return errKeyBusy
+		return "", errKeyBusy
 	case <-h.lost:
-		return nil
+		return "", nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	err := end(ctx)
+	outcome, err = w.q.settle(ctx, h.job.ref(), v, 0)
 	if err != nil && ctx.Err() != nil {
 		w.log.Warn().Err(err).Str("kind", h.job.Kind).Str("key", h.job.Key).Int64("job", h.job.ID).
 			Msg("the end of a job waits for somebody who has its key")
-		return errKeyBusy
+		return "", errKeyBusy
 	}
-	return err
-}
-
-// finishAlone ends a job that is done by itself.
-func (w *worker) finishAlone(ctx context.Context, h *held) (ours bool, err error) {
-	err = pgx.BeginFunc(ctx, w.q.pool, func(tx pgx.Tx) error {
-		if err := lockKeys(ctx, tx, h.job.Key); err != nil {
-			return err
-		}
-		ours, err = finish(ctx, tx, h.job.done())
-		return err
-	})
-	if err == nil {
-		w.release(h)
-	}
-	return ours, err
+	return outcome, err
 }
 
 // there says whether a job is still with the worker that has it.
@@ -162,6 +147,8 @@ func (q *Queue) is(ctx context.Context, job int64, state State) bool {
 	entry, err := q.Get(ctx, job)
 	return err == nil && entry.State == state
 }
+
+func (j *Job) ref() jobRef { return jobRef{ID: j.ID, Token: j.Token, Key: j.Key, Kind: j.Kind} }
 
 func (j *Job) done() ending { return ending{id: j.ID, token: j.Token, state: Done} }
 

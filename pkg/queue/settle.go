@@ -27,7 +27,7 @@ type looked struct {
 	Cancel, Newer, Overdue bool
 }
 
-// settle ends the attempt of a running job otherwise than done: back to waiting, or for good. It waits for each lock for as long
+// settle ends the attempt of a running job by itself: back to waiting, or for good. It waits for each lock for as long
 // as patience says, 0 for no bound, and returns what became of the attempt, "" if it is over already, or [errKeyBusy].
 func (q *Queue) settle(ctx context.Context, ref jobRef, v verdict, patience time.Duration) (outcome string, err error) {
 	err = pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
@@ -124,7 +124,7 @@ func (q *Queue) bury(ctx context.Context, tx pgx.Tx, row looked, v verdict) erro
 		return fmt.Errorf("wake workers: %w", err)
 	}
 	handler, known := q.handler(row.Kind)
-	if !known || handler.OnEnd == nil {
+	if !known || handler.OnEnd == nil || v.final == Done {
 		return nil
 	}
 	if row.Overdue {

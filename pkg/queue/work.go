@@ -124,35 +124,22 @@ func (w *worker) conclude(ctx context.Context, h *held, v verdict) string {
 // write writes the verdict once. "" means that the job is not ours any more.
 func (w *worker) write(ctx context.Context, h *held, v verdict) (outcome string, err error) {
 	ctx = context.WithoutCancel(ctx) // The job's own context is over when it was stopped.
-	if v.final != Done {
-		ref := jobRef{ID: h.job.ID, Token: h.job.Token, Key: h.job.Key, Kind: h.job.Kind}
-		if !h.busy {
-			ctx, cancel := context.WithTimeout(ctx, settleTimeout)
-			defer cancel()
-			return w.q.settle(ctx, ref, v, finishPatience)
-		}
-		err = w.inLine(ctx, h, func(ctx context.Context) error {
-			outcome, err = w.q.settle(ctx, ref, v, 0)
-			return err
-		})
-		return outcome, err
-	}
-	if h.job.finishing.Load() {
+	if v.final == Done && h.job.finishing.Load() {
 		// Most often its own transaction has ended it: then it needs its key no more, which others have by now.
 		if there, err := w.q.there(ctx, h.job); err == nil && !there {
 			w.release(h)
 			return "", nil
 		}
 	}
-	var ours bool
 	if h.busy {
-		err = w.inLine(ctx, h, func(ctx context.Context) error {
-			ours, err = w.finishAlone(ctx, h)
-			return err
-		})
-	} else {
-		ours, err = w.complete(h)
+		return w.inLine(ctx, h, v)
 	}
+	if v.final != Done {
+		ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+		defer cancel()
+		return w.q.settle(ctx, h.job.ref(), v, finishPatience)
+	}
+	ours, err := w.complete(h)
 	if err != nil || !ours {
 		return "", err
 	}
