@@ -116,9 +116,9 @@ func (e *engine) hide(n *node) {
 	switch {
 	case n.step == nil:
 	case n.opens != nil:
-		e.Redactor.Add(golden.Hidden(n.opens.path.Outputs, n.outputs)...)
+		e.Redactor.Note(golden.Hidden(n.opens.path.Outputs, n.outputs)...)
 	default:
-		e.Redactor.Add(golden.Hidden(n.step.Outputs, n.outputs)...)
+		e.Redactor.Note(golden.Hidden(n.step.Outputs, n.outputs)...)
 	}
 }
 

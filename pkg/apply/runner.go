@@ -147,7 +147,7 @@ func (e *execution) prepare(ctx context.Context) (*engine, error) {
 		return nil, err
 	}
 	if e.release != nil {
-		e.Redactor.Add(e.release.SecretValues()...)
+		e.Redactor.Note(e.release.SecretValues()...)
 	}
 	var now time.Time
 	if err := e.Pool.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {

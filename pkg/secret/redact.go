@@ -4,11 +4,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Mask is what stands in place of a secret value.
@@ -20,34 +22,75 @@ const Shortest = 6
 // shortestLine is the length from which a line of a longer value is a secret of its own: shorter ones may be words.
 const shortestLine = 16
 
+// noted is how long a value of [Redactor.Note] is known: longer than anybody handles it who has not noted it again.
+const noted = 24 * time.Hour
+
 // Redactor takes known secret values out of texts, also where they are written as base64, URL- or JSON-escaped.
 // It is safe for concurrent use. The zero value knows none.
 type Redactor struct {
-	mu       sync.Mutex
-	known    map[string]bool
+	mu    sync.Mutex
+	known map[string]entry
+	// replacer is nil while it has to be made anew.
 	replacer atomic.Pointer[strings.Replacer]
 }
 
-// Add makes values known. Values shorter than six bytes are left alone.
-func (r *Redactor) Add(values ...string) {
+// entry is a known value.
+type entry struct {
+	forms []string
+	// until is when it may be forgotten; zero for never.
+	until time.Time
+}
+
+// Add makes values known for good. Values shorter than six bytes are left alone.
+func (r *Redactor) Add(values ...string) { r.add(time.Time{}, values) }
+
+// Note makes values known for a day: what runs handle is something else each time, and must not add up for ever. Who has them
+// in hand again notes them again.
+func (r *Redactor) Note(values ...string) { r.add(time.Now().Add(noted), values) }
+
+func (r *Redactor) add(until time.Time, values []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.known == nil {
-		r.known = map[string]bool{}
+		r.known = map[string]entry{}
 	}
-	grown := false
 	for _, v := range values {
-		if len(v) < Shortest || r.known[v] {
+		if len(v) < Shortest {
 			continue
 		}
-		for _, form := range forms(v) {
-			r.known[form] = true
+		e, known := r.known[v]
+		if !known {
+			e = entry{forms: forms(v), until: until}
+			r.replacer.Store(nil)
 		}
-		grown = true
+		if until.IsZero() || !e.until.IsZero() {
+			e.until = until
+		}
+		r.known[v] = e
 	}
-	if grown {
-		r.replacer.Store(replacer(r.known))
+}
+
+// current returns the replacer of all known values; nil if there are none.
+func (r *Redactor) current() *strings.Replacer {
+	if p := r.replacer.Load(); p != nil {
+		return p
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.replacer.Load(); p != nil || len(r.known) == 0 {
+		return p
+	}
+	now := time.Now()
+	maps.DeleteFunc(r.known, func(_ string, e entry) bool { return !e.until.IsZero() && e.until.Before(now) })
+	all := map[string]bool{}
+	for _, e := range r.known {
+		for _, form := range e.forms {
+			all[form] = true
+		}
+	}
+	p := replacer(all)
+	r.replacer.Store(p)
+	return p
 }
 
 // forms returns the ways in which a value is written. Base64 of a value inside a longer text depends on its offset, so
@@ -101,7 +144,7 @@ func replacer(known map[string]bool) *strings.Replacer {
 
 // Redact returns s with [Mask] in place of every known value.
 func (r *Redactor) Redact(s string) string {
-	if p := r.replacer.Load(); p != nil {
+	if p := r.current(); p != nil {
 		return p.Replace(s)
 	}
 	return s

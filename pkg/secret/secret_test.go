@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/innominatus/reconciler/pkg/secret"
 )
@@ -143,4 +145,25 @@ func TestRedactsTheLinesOfAKeyOneByOne(t *testing.T) {
 			t.Errorf("%q became %q, want %q", text, got, want)
 		}
 	}
+}
+
+func TestWhatRunsHandleIsForgottenAfterADay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var r secret.Redactor
+		r.Add("for-good-one", "first-noted-then-added")
+		r.Note("handled-once", "handled-again", "for-good-one", "added-in-the-end")
+		r.Add("added-in-the-end")
+		all := "for-good-one first-noted-then-added handled-once handled-again added-in-the-end"
+		if got := r.Redact(all); got != "(secret) (secret) (secret) (secret) (secret)" {
+			t.Errorf("at first: %s", got)
+		}
+		<-time.After(20 * time.Hour)
+		r.Note("handled-again")
+		<-time.After(20 * time.Hour)
+		r.Note("another-one")
+		if got := r.Redact(all); got != "(secret) (secret) handled-once (secret) (secret)" {
+			t.Errorf("later: %s", got)
+		}
+	})
 }
