@@ -35,8 +35,8 @@ type Handler struct {
 	// OnEnd, if set, runs in the transaction that ends a started job otherwise than done, so that a failure is told as
 	// reliably as a success. cause is the last error for a dead job, else [ErrCancelled] or [ErrSuperseded]. A job that
 	// was cancelled while it waited is told by the process that cancelled it; one that was superseded while it waited is
-	// told in the answer of [Queue.Enqueue]. An error rolls back, and the end is tried
-	// again: for as long as a lease by the worker, and then by whoever takes over.
+	// told in the answer of [Queue.Enqueue]. An error rolls back, and the end is tried again: for as long as a lease by the
+	// worker, and then by whoever takes over, until that has failed for as long as [Config.Bury].
 	OnEnd func(ctx context.Context, tx pgx.Tx, job *Job, cause error) error
 	// Timeout bounds one attempt; 0 means [DefaultTimeout], below 0 no limit.
 	Timeout time.Duration

@@ -3,10 +3,12 @@ package queue_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/innominatus/reconciler/internal/testenv"
 	"github.com/innominatus/reconciler/pkg/fault"
@@ -83,24 +85,83 @@ func TestAJobThatKillsItsWorkersEndsDeadAndIsTold(t *testing.T) {
 	until(t, "the next of the key is done", func() bool { return live(t, q) == 0 })
 }
 
-func TestAnAbandonedJobOfAnUnknownKindIsLeftToThoseWhoCanTellItsEnd(t *testing.T) {
-	t.Parallel()
-	pool := testenv.Pool(t)
-	q := queue.New(pool, quick())
-	q.Handle("known", work(done))
-	out := enqueue(t, pool, q, queue.Insert{Kind: "unknown", Key: "a", MaxAttempts: 1}, queue.Insert{Kind: "unknown", Key: "b", MaxAttempts: 1})
-	for id, ago := range map[int64]string{out[0].ID: "1 s", out[1].ID: "1 hour"} {
+// abandon makes jobs running ones in their last attempt, whose workers are gone since longer than anybody waits for an end to be told.
+func abandon(t *testing.T, pool *pgxpool.Pool, jobs ...queue.Enqueued) {
+	t.Helper()
+	for _, job := range jobs {
 		if _, err := pool.Exec(t.Context(), `UPDATE jobs SET state = 2, attempt = 1, token = nextval('job_token_seq'),
-			lease_until = now() - $2::text::interval, lease_us = 1000000, worker = 'gone', started_at = now() WHERE id = $1`, id, ago); err != nil {
+			lease_until = now() - interval '1 hour', lease_us = 1000000, worker = 'gone', started_at = now() WHERE id = $1`, job.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestAnAbandonedJobOfAnUnknownKindIsLeftToThoseWhoCanTellItsEnd(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	cfg := quick()
+	cfg.Bury = 4 * time.Second
+	q := queue.New(pool, cfg)
+	q.Handle("known", work(done))
+	job := enqueue(t, pool, q, queue.Insert{Kind: "unknown", Key: "a", MaxAttempts: 1})[0]
+	abandon(t, pool, job)
+	began := time.Now()
 	run(t, q)
-	wantState(t, q, out[1].ID, queue.Dead) // Nobody came for too long: it must not hold its key for ever.
-	e, err := q.Get(t.Context(), out[0].ID)
-	if err != nil || e.State != queue.Running {
-		t.Errorf("the other is %s, %v", e.State, err)
+	wantState(t, q, job.ID, queue.Dead) // Nobody came for too long: it must not hold its key for ever.
+	if took := time.Since(began); took < cfg.Bury {
+		t.Errorf("buried after %s", took)
 	}
+}
+
+// However long nobody was there, and whatever the database's clock says: who is interrupted has its end told.
+func TestNoOutageIsTooLongForAnEndToBeTold(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	q := queue.New(pool, quick())
+	told := make(chan error, 3)
+	for _, kind := range []string{"last", "newer", "cancelled"} {
+		q.Handle(kind, queue.Handler{Work: done, OnEnd: func(_ context.Context, _ pgx.Tx, _ *queue.Job, cause error) error {
+			told <- cause
+			return nil
+		}})
+	}
+	old := enqueue(t, pool, q, queue.Insert{Kind: "last", Key: "a", MaxAttempts: 1}, queue.Insert{Kind: "newer", Key: "b", Generation: 1},
+		queue.Insert{Kind: "cancelled", Key: "c"})
+	abandon(t, pool, old...)
+	if _, err := pool.Exec(t.Context(), `UPDATE jobs SET cancel_at = now() - interval '1 hour' WHERE kind = 'cancelled'`); err != nil {
+		t.Fatal(err)
+	}
+	enqueue(t, pool, q, queue.Insert{Kind: "newer", Key: "b", Generation: 2})
+	run(t, q)
+	for i, want := range []queue.State{queue.Dead, queue.Superseded, queue.Cancelled} {
+		wantState(t, q, old[i].ID, want)
+	}
+	for range old {
+		receive(t, "an end to be told", told)
+	}
+}
+
+func TestAnEndThatCannotBeToldIsGivenUpInTheEnd(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t)
+	cfg := quick()
+	cfg.Bury = 3 * time.Second
+	q := queue.New(pool, cfg)
+	var tries atomic.Int64
+	q.Handle("k", queue.Handler{Work: done, OnEnd: func(ctx context.Context, tx pgx.Tx, _ *queue.Job, _ error) error {
+		tries.Add(1)
+		_, err := tx.Exec(ctx, `SELECT 1 / 0`)
+		return err
+	}})
+	out := enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "a", MaxAttempts: 1}, queue.Insert{Kind: "k", Key: "a"})
+	abandon(t, pool, out[0])
+	began := time.Now()
+	run(t, q)
+	wantState(t, q, out[0].ID, queue.Dead)
+	if took := time.Since(began); took < cfg.Bury || tries.Load() < 3 {
+		t.Errorf("given up after %s and %d tries", took, tries.Load())
+	}
+	wantState(t, q, out[1].ID, queue.Done)
 }
 
 func TestHandlersThatUseUpThePoolDoNotCostTheLease(t *testing.T) {

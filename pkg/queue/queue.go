@@ -28,6 +28,7 @@ const (
 	DefaultRetention = 30 * 24 * time.Hour
 	DefaultGrace     = 20 * time.Second
 	DefaultStop      = 10 * time.Second
+	DefaultBury      = 10 * time.Minute
 )
 
 const (
@@ -70,6 +71,9 @@ type Config struct {
 	Grace time.Duration
 	// Stop is how long cancelled jobs may take to return.
 	Stop time.Duration
+	// Bury is how long a process looks after an abandoned job whose end cannot be told, because no process has its handler or its
+	// OnEnd fails each time. Then it is buried without, so that it does not hold its key for ever.
+	Bury time.Duration
 	// Listen has the settings of the listening connection; nil means the pool's. Needed when the pool leads through
 	// PgBouncer.
 	Listen *pgx.ConnConfig
@@ -106,6 +110,7 @@ func New(pool *pgxpool.Pool, cfg Config) *Queue {
 	cfg.Retention = orDefault(cfg.Retention, DefaultRetention)
 	cfg.Grace = orDefault(cfg.Grace, DefaultGrace)
 	cfg.Stop = orDefault(cfg.Stop, DefaultStop)
+	cfg.Bury = orDefault(cfg.Bury, DefaultBury)
 	if cfg.Random == nil {
 		cfg.Random = rand.Float64
 	}

@@ -18,6 +18,9 @@ const (
 	takeOverWait = 250 * time.Millisecond
 	// stepLimit is by how much the database's clock may go back without being corrected for: as servers of time do.
 	stepLimit = 2 * time.Second
+	// untoldGap is the longest time between two tries to tell an end that belong together. While the database is away nothing is
+	// tried, and the count begins anew.
+	untoldGap = time.Minute
 )
 
 // runningJob is a running job of any process as sqlRunning tells of it.
@@ -34,6 +37,8 @@ type sighting struct {
 	leaseUntil time.Time
 	// since is when this lease was first seen, cancelled when the wish to stop it was; zero for never.
 	since, cancelled time.Time
+	// untold is since when its end could not be told, tried when that was tried last; zero for never.
+	untold, tried time.Time
 }
 
 // reapLoop takes over jobs whose worker is gone. Each process does it; none leads.
@@ -65,8 +70,13 @@ func (w *worker) reap(ctx context.Context) error {
 		if !s.abandoned(r, asked) {
 			continue
 		}
-		// One that cannot be ended must not keep the others waiting.
-		if err := w.q.takeOver(ctx, r); err != nil && first == nil {
+		hopeless := !s.untold.IsZero() && asked.Sub(s.tried) <= untoldGap && asked.Sub(s.untold) >= w.q.cfg.Bury
+		err := w.q.takeOver(ctx, r, hopeless)
+		if errors.Is(err, errUntold) {
+			seen[r.ID] = s.failed(asked)
+		}
+		// One that cannot be ended must not keep the others waiting, and one of a kind that others know is nothing to tell of.
+		if _, known := w.q.handler(r.Kind); first == nil && (known || !errors.Is(err, errUntold)) {
 			first = err
 		}
 	}
@@ -89,20 +99,31 @@ func (s sighting) again(r runningJob) sighting {
 	return s
 }
 
+// failed returns the sighting after the job's end could not be told once more.
+func (s sighting) failed(at time.Time) sighting {
+	if s.untold.IsZero() || at.Sub(s.tried) > untoldGap {
+		s.untold = at
+	}
+	s.tried = at
+	return s
+}
+
 // abandoned says whether the job is to be taken from its worker, as of a question asked at that time.
 func (s sighting) abandoned(r runningJob, asked time.Time) bool {
 	lease := time.Duration(r.LeaseUs) * time.Microsecond
 	return asked.Sub(s.since) >= lease || (!s.cancelled.IsZero() && asked.Sub(s.cancelled) >= CancelGrace)
 }
 
-func (q *Queue) takeOver(ctx context.Context, r runningJob) error {
+// takeOver takes the job from its worker, without telling anybody if that is hopeless. It returns [errUntold] if only that is in the
+// way.
+func (q *Queue) takeOver(ctx context.Context, r runningJob, hopeless bool) error {
 	cause := fault.New(fault.JobAbandoned, "its worker gave no sign of life, or did not stop when it was told to")
 	v := verdict{final: Ready, cause: cause, code: string(cause.Code), text: cause.Message, outcome: "abandoned"}
 	var outcome string
 	err := pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, sqlLockPatience, takeOverWait.String())
 		if err == nil {
-			outcome, err = q.settleIn(ctx, tx, r.jobRef, v, &r.LeaseUntil)
+			outcome, err = q.settleIn(ctx, tx, r.jobRef, v, &taking{r.LeaseUntil, hopeless})
 		}
 		if err == nil && outcome != "" {
 			_, err = tx.Exec(ctx, sqlSignal, r.ID) // Its worker may be alive.

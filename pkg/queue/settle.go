@@ -11,10 +11,6 @@ import (
 	"github.com/innominatus/reconciler/pkg/fault"
 )
 
-// buryGrace is how long the end of an abandoned job waits for a process that has its handler and whose OnEnd works.
-// After that it is buried without, so that it does not hold its key for ever.
-const buryGrace = 10 * time.Minute
-
 // jobRef names a running job and the attempt that is meant.
 type jobRef struct {
 	ID, Token int64
@@ -24,8 +20,19 @@ type jobRef struct {
 // looked is what sqlLook says.
 type looked struct {
 	jobRow
-	Cancel, Newer, Overdue bool
+	Cancel, Newer bool
 }
+
+// taking is what the taker of an abandoned job knows: the lease that was not renewed, and that its end could not be told for
+// so long that it is given up.
+type taking struct {
+	lease    time.Time
+	hopeless bool
+}
+
+// errUntold says that there is nothing in the way of a job's end but that nobody could be told: this process does not have the
+// handler, or its OnEnd failed.
+var errUntold = errors.New("the end of the job cannot be told")
 
 // settle ends the attempt of a running job by itself: back to waiting, or for good. It waits for each lock for as long
 // as patience says, 0 for no bound, and returns what became of the attempt, "" if it is over already, or [errKeyBusy].
@@ -58,13 +65,16 @@ func (q *Queue) settled(v verdict, outcome string) {
 	}
 }
 
-// settleIn is settle in a transaction. taken is set when it is not the worker who asks, but who takes the job
-// from it: the lease that was not renewed.
-func (q *Queue) settleIn(ctx context.Context, tx pgx.Tx, ref jobRef, v verdict, taken *time.Time) (string, error) {
+// settleIn is settle in a transaction. taken is set when it is not the worker who asks, but who takes the job from it.
+func (q *Queue) settleIn(ctx context.Context, tx pgx.Tx, ref jobRef, v verdict, taken *taking) (string, error) {
 	if err := lockKeys(ctx, tx, ref.Key); err != nil {
 		return "", err
 	}
-	rows, err := tx.Query(ctx, sqlLook, ref.ID, ref.Token, taken, buryGrace.Microseconds())
+	var lease *time.Time
+	if taken != nil {
+		lease = &taken.lease
+	}
+	rows, err := tx.Query(ctx, sqlLook, ref.ID, ref.Token, lease)
 	if err != nil {
 		return "", fmt.Errorf("look at the job: %w", err)
 	}
@@ -76,13 +86,14 @@ func (q *Queue) settleIn(ctx context.Context, tx pgx.Tx, ref jobRef, v verdict, 
 		return "", fmt.Errorf("look at the job: %w", err)
 	}
 	v = v.given(row)
-	if _, known := q.handler(ref.Kind); taken != nil && v.final != Ready && !known && !row.Overdue {
-		return "", nil // A process that has the handler can tell the end.
-	}
 	if v.final == Ready {
 		return v.outcome, back(ctx, tx, ref, v)
 	}
-	return v.outcome, q.bury(ctx, tx, row, v)
+	hopeless := taken != nil && taken.hopeless
+	if _, known := q.handler(ref.Kind); taken != nil && !known && !hopeless {
+		return "", errUntold // A process that has the handler can tell it.
+	}
+	return v.outcome, q.bury(ctx, tx, row, v, hopeless)
 }
 
 // given changes a verdict by what has happened to the job meanwhile: a job that was cancelled is not tried again, nor
@@ -113,8 +124,8 @@ func back(ctx context.Context, tx pgx.Tx, ref jobRef, v verdict) error {
 	return nil
 }
 
-// bury ends the job and tells its handler in the same transaction.
-func (q *Queue) bury(ctx context.Context, tx pgx.Tx, row looked, v verdict) error {
+// bury ends the job and tells its handler in the same transaction; nobody is told of one that is hopeless.
+func (q *Queue) bury(ctx context.Context, tx pgx.Tx, row looked, v verdict, hopeless bool) error {
 	ours, err := finish(ctx, tx, ending{id: row.ID, token: row.Token, state: v.final, code: v.code, text: v.text})
 	if err != nil || !ours {
 		return err
@@ -123,16 +134,20 @@ func (q *Queue) bury(ctx context.Context, tx pgx.Tx, row looked, v verdict) erro
 	if _, err := tx.Exec(ctx, sqlTell); err != nil {
 		return fmt.Errorf("wake workers: %w", err)
 	}
+	if hopeless {
+		q.cfg.Log.Error().Int64("job", row.ID).Str("kind", row.Kind).Str("key", row.Key).
+			Msg("job buried without telling anybody: that did not work for too long")
+		return nil
+	}
 	handler, known := q.handler(row.Kind)
 	if !known || handler.OnEnd == nil || v.final == Done {
 		return nil
 	}
-	if row.Overdue {
-		q.cfg.Log.Error().Int64("job", row.ID).Str("kind", row.Kind).Str("key", row.Key).
-			Msg("job buried without telling anybody: its OnEnd did not work for too long")
-		return nil
+	err = tell(ctx, tx, handler, row.job(), v.cause)
+	if err != nil && ctx.Err() == nil && !tx.Conn().IsClosed() && !isBusy(err) {
+		return errors.Join(errUntold, err) // It is not the database that is in the way.
 	}
-	return tell(ctx, tx, handler, row.job(), v.cause)
+	return err
 }
 
 // tell calls OnEnd; a panic in it is an error.

@@ -142,11 +142,9 @@ const (
 	liveColumns = `id, kind, key, attempt, max_attempts, generation, token, coalesce(dedupe, '') AS dedupe, args, created_at`
 
 	// sqlLook locks the running job $1 with token $2 and says what stands against trying it again. $3, if not null, asks only
-	// for one whose lease was not renewed since it was that, or that was cancelled. $4 are the microseconds after which one
-	// is overdue.
+	// for one whose lease was not renewed since it was that, or that was cancelled.
 	sqlLook = `SELECT ` + liveColumns + `, cancel_at IS NOT NULL AS cancel,
-			EXISTS (SELECT FROM jobs n WHERE n.key = jobs.key AND n.kind = jobs.kind AND n.generation > jobs.generation) AS newer,
-			least(lease_until, cancel_at) < now() - $4 * interval '1 microsecond' AS overdue
+			EXISTS (SELECT FROM jobs n WHERE n.key = jobs.key AND n.kind = jobs.kind AND n.generation > jobs.generation) AS newer
 		FROM jobs WHERE id = $1 AND token = $2 AND ($3::timestamptz IS NULL OR lease_until = $3 OR cancel_at IS NOT NULL) FOR UPDATE`
 
 	// sqlBack makes a running job ready again. $3 delay in microseconds, for nothing if the job was hastened meanwhile,

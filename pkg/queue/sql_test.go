@@ -49,7 +49,7 @@ var statements = map[string]struct{ sql, arguments string }{
 	"sqlBeat":          {sqlBeat, "(SELECT array_agg(id) FROM held), (SELECT array_agg(token) FROM held), 15000000"},
 	"sqlHold":          {sqlHold, "(SELECT min(id) FROM held), (SELECT min(token) FROM held)"},
 	"sqlFinish":        {sqlFinish, "(SELECT array_agg(id) FROM held), (SELECT array_agg(token) FROM held), array_fill(3::smallint, ARRAY[16]), array_fill(''::text, ARRAY[16]), array_fill(NULL::text, ARRAY[16])"},
-	"sqlLook":          {sqlLook, "(SELECT min(id) FROM held), (SELECT min(token) FROM held), '2026-01-01', 1000000"},
+	"sqlLook":          {sqlLook, "(SELECT min(id) FROM held), (SELECT min(token) FROM held), '2026-01-01'"},
 	"sqlBack":          {sqlBack, "(SELECT min(id) FROM held), (SELECT min(token) FROM held), 1000, 0, 'c', 'e', NULL"},
 	"sqlHasten":        {sqlHasten, "'key40000', 'k'"},
 	"sqlFire":          {sqlFire, "ARRAY['k', 'l'], ARRAY[1000, 1000]"},
