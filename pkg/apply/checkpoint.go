@@ -29,6 +29,11 @@ func (e *execution) load(ctx context.Context) (*engine, error) {
 	if e.run.Paths == nil && !e.run.State.Final() {
 		forgive(rows)
 	}
+	if late := inTime(rows, e.now()); len(late) > 0 && !e.run.State.Final() {
+		if err := e.fenced(ctx, func(tx pgx.Tx) error { return e.Runs.parkAgain(ctx, tx, e.run.ID, late) }); err != nil {
+			return nil, err
+		}
+	}
 	for _, row := range rows {
 		if row.State == graph.Parked && row.AskedAt != nil {
 			row.Until = nil // people may have answered: it looks at once

@@ -8,10 +8,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/innominatus/reconciler/internal/testenv"
 	"github.com/innominatus/reconciler/pkg/apply/graph"
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/queue"
@@ -472,4 +474,38 @@ func TestSharedDeliveriesDoNotExhaustThePool(t *testing.T) {
 	if !slices.Contains(w.target.paths(), "_shared/common.configmap.yaml") {
 		t.Errorf("there are %v", w.target.paths())
 	}
+}
+
+// A clock that was set back makes nothing wait until it is where it was.
+func TestAStepIsPutOffForAsLongAsWasMeantWhateverTheClockDoes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	run := w.along(w.app("shop"), w.build("shop", image("shop:1")), `
+slow
+steps:
+  - {id: pause, wait: 1s}
+  - {id: release, uses: release, needs: [pause]}`)
+	parked := func(token int64) time.Duration {
+		t.Helper()
+		e := w.take(run, token)
+		e.superseded = make(chan struct{})
+		if err := e.drive(t.Context()); err == nil {
+			t.Fatal("the step was not put off")
+		}
+		return time.Until(*w.take(run, token).tree.nodes["pause"].row.Until)
+	}
+	if wait := parked(1); wait > time.Second {
+		t.Fatalf("put off for %s", wait)
+	}
+	if _, err := w.pool.Exec(t.Context(), `UPDATE steps SET until = until + interval '1 hour', parked_at = parked_at + interval '1 hour' WHERE name = 'pause'`); err != nil {
+		t.Fatal(err)
+	}
+	if wait := parked(2); wait > time.Second {
+		t.Fatalf("put off for %s after the clock was set back", wait)
+	}
+	testenv.Until(t, "the time of the step", func() bool {
+		e := w.take(run, 3)
+		e.superseded = make(chan struct{})
+		return e.drive(t.Context()) == nil
+	}, func() string { return "it waits still" })
 }

@@ -41,8 +41,10 @@ type Step struct {
 
 	// AskedAt is since when it asks people, or waits for other runs.
 	AskedAt *time.Time `json:"-"`
-	Item    []byte     `json:"-"`
-	Outputs []byte     `json:"-"`
+	// ParkedAt is when it was parked, as the clock was then.
+	ParkedAt *time.Time `json:"-"`
+	Item     []byte     `json:"-"`
+	Outputs  []byte     `json:"-"`
 	// waits is what a parked step waits for, if it is more than time.
 	waits   string
 	item    *golden.Item
@@ -82,7 +84,7 @@ func forgive(steps []Step) {
 
 const (
 	stepColumns = `run, position, name, parent, id, needs, state, attempt, detail, fault, failures, until, started_at, finished_at,
-undone_at, undo_fault, asked_at, item, outputs`
+undone_at, undo_fault, asked_at, parked_at, item, outputs`
 	sqlSteps      = `SELECT ` + stepColumns + ` FROM steps WHERE run = $1 ORDER BY position`
 	sqlInsertStep = `INSERT INTO steps (run, position, name, parent, id, needs, item, state) VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting')
 ON CONFLICT (run, name) DO NOTHING`
@@ -90,9 +92,11 @@ ON CONFLICT (run, name) DO NOTHING`
 	sqlStartStep = `UPDATE steps SET state = 'running', attempt = attempt + CASE WHEN asked_at IS NULL THEN 1 ELSE 0 END, started_at = coalesce(started_at, now()), fault = NULL
 WHERE run = $1 AND name = $2 RETURNING attempt`
 	sqlSaveStep = `UPDATE steps SET state = $3, detail = $4, fault = $5, failures = $6, until = $7, outputs = $8, asked_at = $9,
+  parked_at = CASE WHEN $3 = 'parked' THEN now() END,
   started_at = coalesce(started_at, CASE WHEN $3 NOT IN ('skipped', 'cancelled') THEN now() END),
   finished_at = CASE WHEN $3 IN ('succeeded', 'skipped', 'failed', 'cancelled') THEN now() END
 WHERE run = $1 AND name = $2 RETURNING started_at, finished_at`
+	sqlParkAgain = `UPDATE steps SET until = $3, asked_at = $4, parked_at = now() WHERE run = $1 AND name = $2`
 	// What has not ended when the run does.
 	sqlEndSteps = `UPDATE steps SET state = 'cancelled', finished_at = now() WHERE run = $1 AND state IN ('waiting', 'running', 'parked')`
 )
@@ -143,6 +147,40 @@ func (s *Store) unseal(sealed []byte, context string) (map[string]any, error) {
 	}
 	values, _ := v.(map[string]any) // what is sealed is one
 	return values, nil
+}
+
+// clockStep is by how much the database's clock may go back without being corrected for: as servers of time do.
+const clockStep = 2 * time.Second
+
+// inTime has parked steps wait no longer than was meant when they were parked, and people no longer asked: the database's clock may
+// have been set back since. It returns those that it changes.
+func inTime(steps []Step, now time.Time) (changed []Step) {
+	for i := range steps {
+		s := &steps[i]
+		if s.State != graph.Parked || s.Until == nil || s.ParkedAt == nil {
+			continue
+		}
+		if back := s.ParkedAt.Sub(now); back > clockStep {
+			until := s.Until.Add(-back)
+			s.Until = &until
+			if s.AskedAt != nil {
+				asked := s.AskedAt.Add(-back)
+				s.AskedAt = &asked
+			}
+			changed = append(changed, *s)
+		}
+	}
+	return changed
+}
+
+// parkAgain stores how long steps wait.
+func (s *Store) parkAgain(ctx context.Context, tx pgx.Tx, run int64, list []Step) error {
+	for _, step := range list {
+		if _, err := tx.Exec(ctx, sqlParkAgain, run, step.Name, step.Until, step.AskedAt); err != nil {
+			return fmt.Errorf("store step %s: %w", step.Name, err)
+		}
+	}
+	return nil
 }
 
 // addSteps stores new steps.

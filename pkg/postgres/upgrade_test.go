@@ -78,6 +78,7 @@ INSERT INTO artefacts (run, step, name, media_type, content) VALUES (2, 'seats/s
 	"00038": ``,
 	"00039": `INSERT INTO strays (environment, key, application, unit, path, digest) VALUES ('production', '/Service//a', 2, 'application', 'new/p', 'd')`,
 	"00040": ``,
+	"00041": `UPDATE steps SET parked_at = now() WHERE run = 2`,
 }
 
 // taken is what migrations take away, by their number: columns as TABLE.COLUMN, or rows as TABLE KEY, whose key is a part of the
