@@ -294,24 +294,47 @@ func TestPromiseAFailedJobIsRetriedByClassAndThenLiesInTheDeadLetterWithItsHisto
 
 func TestPromiseAPoisonedKeyDoesNotDelayOthers(t *testing.T) {
 	t.Parallel()
-	handler := queue.Handler{BackoffBase: time.Hour, BackoffCap: time.Hour, Work: func(_ context.Context, job *queue.Job) error {
-		if job.Key == "poisoned" {
+	end := make(chan struct{})
+	handler := queue.Handler{BackoffBase: time.Hour, BackoffCap: time.Hour, Work: func(ctx context.Context, job *queue.Job) error {
+		switch job.Key {
+		case "panics":
 			panic("poison")
+		case "fails":
+			return errors.New("poison")
+		case "hangs":
+			<-ctx.Done()
+		case "hears nothing":
+			<-end
 		}
 		return nil
 	}}
 	pool, q := runReplicas(t, quick(), map[string]queue.Handler{"k": handler})
-	poisoned := enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "poisoned"}, queue.Insert{Kind: "k", Key: "poisoned"})
+	t.Cleanup(func() { close(end) })
+	poisoned := map[string]int64{}
+	for _, key := range []string{"panics", "fails", "hangs", "hears nothing"} {
+		poisoned[key] = enqueue(t, pool, q, queue.Insert{Kind: "k", Key: key}, queue.Insert{Kind: "k", Key: key})[0].ID
+	}
 	for n := range 20 {
+		began := time.Now()
 		id := enqueue(t, pool, q, queue.Insert{Kind: "k", Key: fmt.Sprint("fine", n)})[0].ID
 		wantState(t, q, id, queue.Done)
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("a job beside them took %s", took)
+		}
 	}
-	e, err := q.Get(t.Context(), poisoned[0].ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if e.State != queue.Ready || len(e.Failures) != 1 || e.Failures[0].Code != string(fault.JobPanicked) {
-		t.Errorf("the poisoned job is %s with %+v", e.State, e.Failures)
+	for key, want := range map[string]struct {
+		state queue.State
+		code  string
+	}{
+		"panics": {queue.Ready, string(fault.JobPanicked)}, "fails": {queue.Ready, ""}, "hangs": {queue.Running, ""}, "hears nothing": {queue.Running, ""},
+	} {
+		e, err := q.Get(t.Context(), poisoned[key])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.State != want.state || want.state == queue.Ready && (len(e.Failures) != 1 || e.Failures[0].Code != want.code) {
+			t.Errorf("the job that %s is %s with %+v", key, e.State, e.Failures)
+		}
 	}
 }
 

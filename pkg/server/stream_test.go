@@ -1,6 +1,8 @@
 package server_test
 
 import (
+	"bufio"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -20,14 +22,28 @@ func TestARunIsFollowedUntilItEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	answers := make(chan string, 1)
-	go func() {
-		answers <- w.send(http.MethodGet, "/api/v1/runs/1/events?after=1", auth.Read, "").Body.String()
-	}()
+	site := httptest.NewServer(w.handler)
+	t.Cleanup(site.Close)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, site.URL+"/api/v1/runs/1/events?after=1", nil)
+	w.must(err)
+	r.Header.Set("Authorization", "Bearer "+w.tokens[auth.Read])
+	answer, err := site.Client().Do(r)
+	w.must(err)
+	defer answer.Body.Close()
+	// What has happened by now arrives before anything else does.
+	stream := bufio.NewReader(answer.Body)
+	var got string
+	for !strings.Contains(got, "two") {
+		line, err := stream.ReadString('\n')
+		w.must(err)
+		got += line
+	}
 	if _, err := w.Pool.Exec(t.Context(), `WITH line AS (INSERT INTO run_logs (run, step, message) VALUES (1, 'retire', 'three')) UPDATE runs SET state = 'succeeded'`); err != nil {
 		t.Fatal(err)
 	}
-	got := <-answers
+	rest, err := io.ReadAll(stream)
+	w.must(err)
+	got += string(rest)
 	for _, text := range []string{"event: line", `"message":"two"`, `"message":"three"`, "event: run", `"state":"succeeded"`} {
 		w.holds(got, text)
 	}

@@ -12,7 +12,7 @@ import (
 func manifest(name string) string { return name + "/" + name + ".deployment.apps.yaml" }
 
 // checkDeployment looks at every commit of the deployment repository: it belongs to a run, it is the only one of its
-// generation, generations grow, it brings what its generation is made of, and it changes something, unless it had to move
+// generation but for one that finishes it, generations grow, it brings what its generation is made of, and it changes something, unless it had to move
 // the branch past what an earlier run may still push.
 func (c *checker) checkDeployment(ctx context.Context) error {
 	list, err := commits(ctx, c.Deployment, tip)
