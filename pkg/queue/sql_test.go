@@ -112,7 +112,7 @@ func TestAllStatementsFitTheSchema(t *testing.T) {
 
 // fill makes 100,000 live jobs on 50,000 keys, half of them blocked, 10,000 of the ready ones waiting for a retry in the
 // next minutes, 16 running and expired, and 100,000 finished ones, of three weeks in partitions and the rest in the default
-// one.
+// one. This week is full, whatever day it is: of a partition that is all but empty, a scan is right.
 const fill = `
 	INSERT INTO jobs (key, kind, generation, due_at, run_at, state, priority, max_attempts, owner)
 		SELECT 'key' || n % 50000, 'k', n / 50000, at + interval '2 min', at, CASE WHEN n < 50000 THEN 1 ELSE 0 END, 2, 8,
@@ -122,8 +122,9 @@ const fill = `
 	UPDATE jobs SET state = 2, token = nextval('job_token_seq'), worker = 'w', started_at = now(), attempt = 1,
 		lease_until = now() - interval '1 s' WHERE id IN (SELECT id FROM jobs WHERE state = 1 AND run_at < now() LIMIT 16);
 	INSERT INTO job_history (id, finished_at, created_at, run_at, generation, state, priority, attempt, max_attempts, kind, key, failures, args)
-		SELECT n + 1000000, now() - n * interval '30 s', now(), now(), 0, 3 + (n % 4), 2, 1, 8, 'k', 'key' || n % 50000, '[]', '{}'
-		FROM generate_series(0, 99999) n;
+		SELECT n + 1000000, date_trunc('week', now(), 'UTC') + interval '1 week' - n * interval '30 s', now(), now(), 0, 3 + (n % 4), 2, 1, 8,
+			'k', 'key' || n % 50000, '[]', '{}'
+		FROM generate_series(1, 100000) n;
 	CREATE TEMPORARY TABLE held AS SELECT id, token FROM jobs WHERE state = 2`
 
 func TestNoStatementScansOrTouchesManyPages(t *testing.T) {
