@@ -39,7 +39,7 @@ func (w *worker) do(ctx context.Context, h *held) {
 	switch {
 	case outcome == "dead", outcome == "lost", v.text != "":
 		event = w.log.Error().Str("error", v.text)
-	case outcome != "done":
+	case outcome != "done" && outcome != "snoozed": // to look and go on waiting changes nothing
 		event = w.log.Info()
 	}
 	event.Str("kind", job.Kind).Str("key", job.Key).Int64("job", job.ID).Int("attempt", job.Attempt).
