@@ -43,6 +43,9 @@ func (e *engine) attempt(ctx context.Context, n *node) (r result, err error) {
 	timed, cancel := context.WithTimeoutCause(ctx, limit, errStepTimeout)
 	defer cancel()
 	r, err = n.do(timed, n)
+	if busy, ok := errors.AsType[*Busy](err); ok {
+		return e.giveWay(busy), nil
+	}
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(timed), errStepTimeout) {
 		err = fault.New(fault.StepTimedOut, "step %s took longer than %s: %w", n.Name, limit, err)
 	}
@@ -132,6 +135,9 @@ func (e *engine) failed(ctx context.Context, n *node, failure error) error {
 	if failures >= retry.Attempts || class == fault.Permanent || class == fault.Refused {
 		return e.fail(n, failure)
 	}
+	if n.step == nil {
+		n.row.AskedAt = nil // it had its turn: the next attempt counts, and not before its time
+	}
 	n.Until = e.now().Add(max(delay(retry, failures), why.After))
 	n.row.Until, n.row.Fault = &n.Until, e.redacted(why)
 	n.row.failed(n.row.Fault)
@@ -162,6 +168,12 @@ type parking struct {
 	why string
 	// asked is since when people are asked, nil if they are not.
 	asked *time.Time
+}
+
+// giveWay puts a delivery off that others are before. People see in the step what it waits for; nothing is asked of them.
+func (e *engine) giveWay(b *Busy) result {
+	now := e.now()
+	return result{detail: b.Error(), park: &parking{until: now.Add(b.After), asked: &now}}
 }
 
 // wait is what a wait step does: it is put off once.

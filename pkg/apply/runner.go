@@ -57,6 +57,8 @@ type Runner struct {
 
 	metrics metrics
 	paths   paths
+	// shared leads to what an environment's applications share.
+	shared Lanes
 }
 
 const (

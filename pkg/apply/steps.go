@@ -134,8 +134,12 @@ var errSharedBusy = errors.New("another run touches shared objects")
 
 // deliverShared delivers while no other run of the environment touches shared objects, so that two applications cannot
 // give and take one at the same time. Who waits holds no connection, and who delivers holds one and needs no other: the
-// pool cannot run dry.
+// pool cannot run dry. Nor can the workers: few wait, and not for long.
 func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery, want []item) (done Delivered, err error) {
+	place, err := e.shared.Enter(e.run.Environment, "its turn at what applications of "+e.run.Environment+" share", LaneWidth)
+	if err != nil {
+		return done, err
+	}
 	var lines []string // written at the end: that takes another connection
 	d.Log = func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	attempt := func() error {
@@ -186,8 +190,16 @@ func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery,
 		}
 		return err
 	}
-	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(sharedWait), backoff.WithMaxInterval(sharedLimit), backoff.WithMaxElapsedTime(0))
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(sharedWait), backoff.WithMaxInterval(sharedLimit), backoff.WithMaxElapsedTime(TurnWait))
 	err = d.Retry(ctx, wait, attempt)
+	switch {
+	case errors.Is(err, errSharedBusy):
+		err = place.GiveUp()
+	case errors.Is(err, queue.ErrSuperseded), ctx.Err() != nil:
+		place.Leave(Unknown)
+	default:
+		place.Leave(Through)
+	}
 	for _, line := range lines {
 		e.log(ctx, name, "%s", line)
 	}

@@ -39,7 +39,7 @@ type Step struct {
 	UndoneAt  *time.Time   `json:"undoneAt,omitempty"`
 	UndoFault *fault.Fault `json:"undoFault,omitempty"`
 
-	// AskedAt is since when it asks people, or waits for other runs.
+	// AskedAt is since when it asks people, or when it looked last whether other runs let it go on.
 	AskedAt *time.Time `json:"-"`
 	// ParkedAt is when it was parked, as the clock was then.
 	ParkedAt *time.Time `json:"-"`

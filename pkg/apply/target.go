@@ -16,7 +16,8 @@ import (
 // Target brings files into the world.
 type Target interface {
 	// Deliver makes the target hold what the delivery says. It writes nothing that is there already. Before it changes what
-	// others can see it calls Alive, in a way that a successor's changes come after its own or refuse them.
+	// others can see it calls Alive, in a way that a successor's changes come after its own or refuse them. Where others are
+	// before it, it waits no longer than [TurnWait] and fails with [Busy].
 	Deliver(ctx context.Context, d Delivery) (Delivered, error)
 }
 
