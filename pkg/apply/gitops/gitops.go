@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"path"
 	"path/filepath"
 	"slices"
@@ -38,6 +39,9 @@ const (
 	pushWait = 20 * time.Millisecond
 	// applicationsFolder holds the Applications of Argo CD. The name cannot be a workload's.
 	applicationsFolder = "_applications"
+	// hostWidth is how many deliveries of a process are at the repositories of one host, or wait there: two busy repositories
+	// leave half of the workers that a process has by default for other work until it shows that the host does not answer.
+	hostWidth = 2 * apply.LaneWidth
 )
 
 // Target commits to environments' deployment repositories.
@@ -50,6 +54,10 @@ type Target struct {
 
 	// turns holds, by repository and branch, a channel with one place.
 	turns sync.Map
+	// hosts and branches lead to the turns.
+	hosts, branches apply.Lanes
+	// folders are where Secrets go.
+	folders directory.Target
 }
 
 var _ apply.Target = (*Target)(nil)
@@ -61,57 +69,112 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 	if err != nil {
 		return apply.Delivered{}, err
 	}
-	done := apply.Delivered{}
-	if settings.Secrets != "" && len(secret) > 0 {
-		// What refers to Secrets must not be deployed before them, nor lose them before it is gone itself.
-		if done, err = t.secrets(ctx, d, settings, secret, nil); err != nil {
-			return done, err
-		}
-	}
-	manifests := paths(public)
-	if settings.ArgoCD != nil && len(d.Write) > 0 {
-		public = append(public, argo(d, d.Run.Name))
-	}
-	if settings.ArgoCD != nil && d.Shared != nil && *d.Shared {
-		public = append(public, argo(d, apply.SharedFolder))
-	}
-	remote := t.Remote(settings)
-	sum := sha256.Sum256([]byte(settings.Repository))
-	mirror, _, err := t.Client.OpenMirror(filepath.Join(t.Dir, hex.EncodeToString(sum[:8])), remote)
-	if err != nil {
-		return done, err
-	}
-	p := push{mirror: mirror, client: t.Client, remote: remote, settings: settings, delivery: d, public: public}
-	p.delivery.Remove = append(paths(secret), d.Remove...)
-	leave, err := t.turn(ctx, settings, d.Superseded)
-	if err != nil {
-		return done, err
-	}
-	committed, err := p.run(ctx)
-	leave()
-	done = plus(done, committed)
+	done, err := t.commit(ctx, d, public, secret)
 	if err != nil || settings.Secrets == "" {
 		return done, err
 	}
-	removed, err := t.secrets(ctx, d, settings, nil, append(manifests, d.Remove...))
+	removed, err := t.secrets(ctx, d, settings, nil, append(paths(public), d.Remove...))
 	if removed.Writes > 0 {
 		done = plus(done, removed)
 	}
 	return done, err
 }
 
+// commit writes the Secrets, and all else into the repository, when it is the delivery's turn. Whoever has to come again for it
+// has written nothing.
+func (t *Target) commit(ctx context.Context, d apply.Delivery, public, secret []apply.File) (done apply.Delivered, err error) {
+	settings := d.Environment.Target.GitOps
+	remote := t.Remote(settings)
+	sum := sha256.Sum256([]byte(settings.Repository))
+	mirror, _, err := t.Client.OpenMirror(filepath.Join(t.Dir, hex.EncodeToString(sum[:8])), remote)
+	if err != nil {
+		return done, err
+	}
+	leave, err := t.turn(ctx, remote, settings, d.Superseded)
+	if err != nil {
+		return done, err
+	}
+	answer := apply.Unknown
+	defer func() { leave(answer) }()
+	if settings.Secrets != "" && len(secret) > 0 {
+		// What refers to Secrets must not be deployed before them, nor lose them before it is gone itself.
+		if done, err = t.secrets(ctx, d, settings, secret, nil); err != nil {
+			return done, err
+		}
+	}
+	public = slices.Clone(public)
+	if settings.ArgoCD != nil && len(d.Write) > 0 {
+		public = append(public, argo(d, d.Run.Name))
+	}
+	if settings.ArgoCD != nil && d.Shared != nil && *d.Shared {
+		public = append(public, argo(d, apply.SharedFolder))
+	}
+	p := push{mirror: mirror, client: t.Client, remote: remote, settings: settings, delivery: d, public: public}
+	p.delivery.Remove = append(paths(secret), d.Remove...)
+	began := time.Now()
+	committed, err := p.run(ctx)
+	answer = learned(ctx, err, time.Since(began))
+	return plus(done, committed), err
+}
+
 // turn waits until no other run of this process commits to the branch: each push makes what others have built outdated, so
-// that runs which build at the same time mostly work for nothing.
-func (t *Target) turn(ctx context.Context, settings *platform.GitOpsTarget, superseded <-chan struct{}) (leave func(), err error) {
-	kept, _ := t.turns.LoadOrStore([2]string{settings.Repository, settings.Branch}, make(chan struct{}, 1))
+// that runs which build at the same time mostly work for nothing. It does not wait for long, nor with many others: while a host
+// does not answer, one run at a time finds out whether it does again, and the workers of all others are free.
+func (t *Target) turn(ctx context.Context, remote gitrepo.Remote, settings *platform.GitOpsTarget, superseded <-chan struct{}) (leave func(apply.Outcome), err error) {
+	what := "its turn at the deployment repository " + remote.String()
+	host, err := t.hosts.Enter(hostOf(remote), what, hostWidth)
+	if err != nil {
+		return nil, err
+	}
+	branch := [2]string{settings.Repository, settings.Branch}
+	line, err := t.branches.Enter(strings.Join(branch[:], " "), what, apply.LaneWidth)
+	if err != nil {
+		host.Leave(apply.Unknown)
+		return nil, err
+	}
+	kept, _ := t.turns.LoadOrStore(branch, make(chan struct{}, 1))
 	place := kept.(chan struct{})
+	patience := time.NewTimer(apply.TurnWait)
+	defer patience.Stop()
 	select {
 	case place <- struct{}{}:
-		return func() { <-place }, nil
+		return func(o apply.Outcome) {
+			<-place
+			line.Leave(o)
+			host.Leave(o)
+		}, nil
+	case <-patience.C:
+		host.Leave(apply.Unknown)
+		return nil, line.GiveUp()
 	case <-superseded:
-		return nil, queue.ErrSuperseded
+		err = queue.ErrSuperseded
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		err = context.Cause(ctx)
+	}
+	line.Leave(apply.Unknown)
+	host.Leave(apply.Unknown)
+	return nil, err
+}
+
+// hostOf is what does not answer if one of its repositories does not.
+func hostOf(remote gitrepo.Remote) string {
+	u, err := url.Parse(remote.URL)
+	if err != nil {
+		return remote.String()
+	}
+	return u.Host
+}
+
+// learned is what the end of a turn says of the host. Who is refused at once holds nobody up.
+func learned(ctx context.Context, err error, took time.Duration) apply.Outcome {
+	f, ok := fault.As(err)
+	switch {
+	case ctx.Err() != nil:
+		return apply.Unknown
+	case ok && f.Code == fault.GitUnreachable && took >= apply.TurnWait:
+		return apply.InVain
+	default:
+		return apply.Through
 	}
 }
 
@@ -147,9 +210,13 @@ func split(d apply.Delivery, settings *platform.GitOpsTarget) (public, secret []
 // secrets changes the environment's folder for Secrets.
 func (t *Target) secrets(ctx context.Context, d apply.Delivery, settings *platform.GitOpsTarget, write []apply.File, remove []string) (apply.Delivered, error) {
 	e := *d.Environment
-	e.Target = platform.Target{Directory: &platform.DirectoryTarget{Path: settings.Secrets}}
+	folder := settings.Secrets
+	if !filepath.IsAbs(folder) {
+		folder = filepath.Join(t.Data, folder)
+	}
+	e.Target = platform.Target{Directory: &platform.DirectoryTarget{Path: folder}}
 	d.Environment, d.Write, d.Remove = &e, write, remove
-	done, err := (&directory.Target{Data: t.Data}).Deliver(ctx, d)
+	done, err := t.folders.Deliver(ctx, d)
 	done.Detail = "secrets: " + done.Detail
 	return done, err
 }
