@@ -24,6 +24,7 @@ import (
 
 	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/fault"
+	"github.com/innominatus/reconciler/pkg/queue"
 )
 
 // lockWait is how long to wait before asking again for a lock that another worker holds.
@@ -33,6 +34,9 @@ const lockWait = 50 * time.Millisecond
 type Target struct {
 	// Data is the folder that relative paths start from.
 	Data string
+
+	// locks leads to folders that others have locked, by target.
+	locks apply.Lanes
 }
 
 var _ apply.Target = (*Target)(nil)
@@ -47,7 +51,7 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 	if err != nil {
 		return apply.Delivered{}, err
 	}
-	unlock, err := fence(ctx, root, d, former)
+	unlock, err := t.fence(ctx, root, d, former)
 	if err != nil {
 		return apply.Delivered{}, err
 	}
@@ -183,8 +187,8 @@ func write(root, application string, f apply.File) (changed bool, err error) {
 	return true, os.Rename(beside, path)
 }
 
-// fence locks all folders that a delivery may change, and refuses a run whose token is older than one that was there.
-func fence(ctx context.Context, root string, d apply.Delivery, former []string) (unlock func(), err error) {
+// fence locks all folders that a delivery may change, unless others have one of them for long, and refuses a run whose token is older than one that was there.
+func (t *Target) fence(ctx context.Context, root string, d apply.Delivery, former []string) (unlock func(), err error) {
 	folder := filepath.Join(root, ".reconciler")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, fmt.Errorf("prepare %s: %w", root, err)
@@ -200,6 +204,8 @@ func fence(ctx context.Context, root string, d apply.Delivery, former []string) 
 			free()
 		}
 	}()
+	wait := waiting{lanes: &t.locks, root: root}
+	defer func() { err = wait.end(ctx, err) }()
 	var own *os.File
 	for _, name := range folders(d, former) {
 		f, err := os.OpenFile(filepath.Join(folder, name+".fence"), os.O_RDWR|os.O_CREATE, 0o644)
@@ -212,8 +218,10 @@ func fence(ctx context.Context, root string, d apply.Delivery, former []string) 
 		// Who holds the lock may be a process that is stopped: whoever waits for it must be able to give up.
 		lock := func() error {
 			err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-			if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) {
-				return backoff.Permanent(err)
+			if errors.Is(err, syscall.EWOULDBLOCK) {
+				err = wait.again(err)
+			} else if err != nil {
+				err = backoff.Permanent(err)
 			}
 			return err
 		}
@@ -223,6 +231,47 @@ func fence(ctx context.Context, root string, d apply.Delivery, former []string) 
 	}
 	return free, number(ctx, own, folder, d)
 }
+
+// waiting is a delivery's wait for locks that others have.
+type waiting struct {
+	lanes *apply.Lanes
+	root  string
+	// place is nil until the first lock is taken already.
+	place *apply.Place
+	until time.Time
+}
+
+// again says whether to ask for a lock again: it returns why not, or the answer that the last question had.
+func (w *waiting) again(answer error) (err error) {
+	if w.place == nil {
+		w.until = time.Now().Add(apply.TurnWait)
+		w.place, err = w.lanes.Enter(w.root, "its turn at the folder "+w.root, apply.LaneWidth)
+		if err != nil {
+			return backoff.Permanent(err)
+		}
+	}
+	if time.Now().After(w.until) {
+		return backoff.Permanent(errLocked)
+	}
+	return answer
+}
+
+// end makes room for others that wait.
+func (w *waiting) end(ctx context.Context, err error) error {
+	switch {
+	case w.place == nil:
+	case errors.Is(err, errLocked):
+		return w.place.GiveUp()
+	case errors.Is(err, queue.ErrSuperseded), ctx.Err() != nil:
+		w.place.Leave(apply.Unknown)
+	default:
+		w.place.Leave(apply.Through)
+	}
+	return err
+}
+
+// errLocked says that somebody has a lock for long.
+var errLocked = errors.New("the folder is locked")
 
 // folders are those that a delivery may change, in the order in which everybody locks them: the application's, those of names
 // that it had, and the one of what is shared. Tokens of different applications come in no order, so that only the lock counts

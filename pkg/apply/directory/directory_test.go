@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -123,7 +124,7 @@ func TestFenceRefusesOlderToken(t *testing.T) {
 func TestWaitForTheLockCanBeGivenUp(t *testing.T) {
 	t.Parallel()
 	target := &Target{Data: t.TempDir()}
-	unlock, err := fence(t.Context(), filepath.Join(target.Data, "out"), delivery(1), nil)
+	unlock, err := target.fence(t.Context(), filepath.Join(target.Data, "out"), delivery(1), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,6 +142,40 @@ func TestWaitForTheLockCanBeGivenUp(t *testing.T) {
 	}
 	unlock()
 	deliver(t, target, delivery(2, file("shop/a.yaml", "a")))
+}
+
+// Workers are not held by those who wait for a stopped one: all come again, the first after a while, the others at once.
+func TestALockThatIsHeldForLongIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	target := &Target{Data: t.TempDir()}
+	unlock, err := target.fence(t.Context(), filepath.Join(target.Data, "out"), delivery(1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := delivery(2, file("shop/a.yaml", "a"))
+	began := time.Now()
+	var all sync.WaitGroup
+	for range 3 * apply.LaneWidth {
+		all.Go(func() {
+			if _, err := target.Deliver(t.Context(), next); !isBusy(err) {
+				t.Errorf("it answers %v", err)
+			}
+		})
+	}
+	all.Wait()
+	if took := time.Since(began); took > 3*apply.TurnWait {
+		t.Errorf("they waited for %s", took)
+	}
+	other := delivery(1, file("till/a.yaml", "a"))
+	other.Run.Name = "till"
+	deliver(t, target, other)
+	unlock()
+	deliver(t, target, next)
+}
+
+func isBusy(err error) bool {
+	_, ok := errors.AsType[*apply.Busy](err)
+	return ok
 }
 
 // A worker was stopped after it had asked whether the run is its own. Meanwhile the application gets another name, or another
