@@ -187,7 +187,8 @@ func write(root, application string, f apply.File) (changed bool, err error) {
 	return true, os.Rename(beside, path)
 }
 
-// fence locks all folders that a delivery may change, unless others have one of them for long, and refuses a run whose token is older than one that was there.
+// fence locks all folders that a delivery may change, unless others have one of them for long, and refuses a run whose token is
+// older than one that was there.
 func (t *Target) fence(ctx context.Context, root string, d apply.Delivery, former []string) (unlock func(), err error) {
 	folder := filepath.Join(root, ".reconciler")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
