@@ -83,12 +83,42 @@ func (w *world) fulfil(plan schedule) {
 		if len(lacking) == 0 {
 			return
 		}
-		if onlyShared := slices.Equal(lacking, []string{"unshare"}); !onlyShared && time.Since(changed) > fulfilPace {
-			lacking, changed = append([]string{"atomic", "remove"}, lacking...), time.Now()
+		if onlyShared := slices.Equal(lacking, []string{"unshare"}); time.Since(changed) > fulfilPace {
+			changed = time.Now()
+			if serial++; onlyShared {
+				w.free(serial)
+			} else {
+				lacking = append([]string{"atomic", "remove"}, lacking...)
+			}
 		}
 		for _, kind := range lacking {
 			serial++
 			w.authors[serial%guidedRepositories].perform(kind, serial, r)
+		}
+	}
+}
+
+// free has people let go of what they hold, and change what failed and is held back: what is deployed of it may be what keeps there
+// what nobody shares any more.
+func (w *world) free(serial int) {
+	w.Helper()
+	w.release()
+	var list []application
+	if _, err := w.api("GET", "/applications", nil, &list); err != nil {
+		return // the next turn asks again
+	}
+	held := map[string]bool{}
+	for _, a := range list {
+		held[a.Name] = held[a.Name] || a.Hold != nil
+	}
+	for _, a := range w.authors {
+		a.git("checkout", "--quiet", "main")
+		for _, folder := range a.names() {
+			if o := a.now(folder, serial); held[o.name] {
+				a.put(folder, o)
+				a.push("change "+folder+", which is held back", false)
+				a.note("repository %d: change %s, which is held back", a.n, o.name)
+			}
 		}
 	}
 }
