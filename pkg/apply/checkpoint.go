@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -17,7 +19,7 @@ import (
 // load makes the tree of a run: of its stored steps, or the first ones, which are stored.
 func (e *execution) load(ctx context.Context) (*engine, error) {
 	t := &tree{graph: graph.New(), nodes: map[string]*node{}, steps: e.steps()}
-	eng := &engine{execution: e, tree: t, busy: map[string]context.CancelCauseFunc{}, ends: make(chan ended)}
+	eng := &engine{execution: e, tree: t, busy: map[string]context.CancelCauseFunc{}, ends: make(chan ended), noted: time.Now()}
 	t.actor = eng.actor
 	if err := e.followPath(ctx, t); err != nil {
 		return nil, err
@@ -30,7 +32,7 @@ func (e *execution) load(ctx context.Context) (*engine, error) {
 		forgive(rows)
 	}
 	if late := inTime(rows, e.now()); len(late) > 0 && !e.run.State.Final() {
-		if err := e.fenced(ctx, func(tx pgx.Tx) error { return e.Runs.parkAgain(ctx, tx, e.run.ID, late) }); err != nil {
+		if err := e.fenced(ctx, func(tx pgx.Tx) error { return e.Runs.parkAgain(ctx, tx, e.run.ID, late, e.now()) }); err != nil {
 			return nil, err
 		}
 	}
@@ -108,7 +110,7 @@ func (e *engine) start(ctx context.Context, n *node) error {
 func (e *engine) save(ctx context.Context, list ...*node) error {
 	return e.fenced(ctx, func(tx pgx.Tx) error {
 		for _, n := range list {
-			if err := e.Runs.saveStep(ctx, tx, e.run.ID, n); err != nil {
+			if err := e.Runs.saveStep(ctx, tx, e.run.ID, n, e.now()); err != nil {
 				return err
 			}
 		}
@@ -122,7 +124,7 @@ func (e *engine) grow(ctx context.Context, n *node, added []*node) error {
 		if err := e.Runs.addSteps(ctx, tx, e.run.ID, added); err != nil {
 			return err
 		}
-		return e.Runs.saveStep(ctx, tx, e.run.ID, n)
+		return e.Runs.saveStep(ctx, tx, e.run.ID, n, e.now())
 	})
 }
 
@@ -138,10 +140,10 @@ func (e *engine) waits() string {
 	return strings.Join(list, "; ")
 }
 
-// asking says whether people are still asked something.
+// asking says whether people, or other runs, are still asked something. A delivery that waits for its turn asks nobody.
 func (e *engine) asking() bool {
 	for _, n := range e.tree.nodes {
-		if n.row.AskedAt != nil && !n.State.Final() {
+		if n.row.AskedAt != nil && !n.State.Final() && (n.step != nil || path.Base(n.Name) == meetStep) {
 			return true
 		}
 	}

@@ -34,6 +34,8 @@ type engine struct {
 	ends chan ended
 	// paused says who wants nothing new to begin, "" for nobody.
 	paused string
+	// noted is when the secrets that the run handles were made known last.
+	noted time.Time
 }
 
 // drive brings the run to its end, or as far as it gets now. Whatever it returns, no step is at work any more.
@@ -186,8 +188,26 @@ func (e *engine) close(ctx context.Context, n *node, state graph.State) error {
 	return e.save(ctx, n)
 }
 
+// noteEvery is how often a turn that lasts makes its secrets known again: well before they are forgotten.
+const noteEvery = time.Hour
+
+// noteAgain makes the secrets that the run handles known again, if it has been at work for long.
+func (e *engine) noteAgain() {
+	if time.Since(e.noted) < noteEvery {
+		return
+	}
+	e.noted = time.Now()
+	if e.release != nil {
+		e.Redactor.Note(e.release.SecretValues()...)
+	}
+	for _, n := range e.tree.nodes {
+		e.hide(n)
+	}
+}
+
 // begin begins a step: it skips it, opens what it stands for, or puts it to work.
 func (e *engine) begin(ctx context.Context, n *node) error {
+	e.noteAgain()
 	if n.step != nil && n.State == graph.Waiting {
 		to, added, err := e.tree.open(n)
 		switch {

@@ -122,7 +122,7 @@ func (p *Place) leave(o Outcome) {
 
 // busy puts somebody off until those are served who were before, as far as one can tell.
 func (p *Place) busy() error {
-	step, now := p.took, time.Now()
+	step, now := max(p.took, shortestPause), time.Now()
 	if p.alone {
 		step = lonePause
 	}
@@ -133,6 +133,6 @@ func (p *Place) busy() error {
 	if last := now.Add(longestPause); p.next.After(last) {
 		p.next = last
 	}
-	vary := backoff.NewExponentialBackOff(backoff.WithInitialInterval(max(p.next.Sub(now), shortestPause)), backoff.WithRandomizationFactor(0.5))
+	vary := backoff.NewExponentialBackOff(backoff.WithInitialInterval(p.next.Sub(now)), backoff.WithRandomizationFactor(0.5))
 	return &Busy{What: p.what, After: vary.NextBackOff()}
 }

@@ -503,9 +503,37 @@ steps:
 	if wait := parked(2); wait > time.Second {
 		t.Fatalf("put off for %s after the clock was set back", wait)
 	}
+	// It may be set back while a turn goes on, too, which has asked for the time when it began.
+	if _, err := w.pool.Exec(t.Context(), `UPDATE steps SET state = 'waiting', until = NULL, parked_at = NULL WHERE name = 'pause'`); err != nil {
+		t.Fatal(err)
+	}
+	e := w.take(run, 3)
+	e.superseded, e.ahead = make(chan struct{}), e.ahead+time.Hour
+	if err := e.drive(t.Context()); err == nil {
+		t.Fatal("the step was not put off")
+	}
+	if wait := parked(4); wait > time.Second {
+		t.Fatalf("put off for %s after the clock was set back in the middle of a turn", wait)
+	}
 	testenv.Until(t, "the time of the step", func() bool {
-		e := w.take(run, 3)
+		e := w.take(run, 5)
 		e.superseded = make(chan struct{})
 		return e.drive(t.Context()) == nil
 	}, func() string { return "it waits still" })
+}
+
+// A target that panics leaves no lane shut behind it.
+func TestADeliveryThatPanicsGivesItsPlaceBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.runner.Retry.Attempts = LaneWidth + 3
+	var tries atomic.Int32
+	w.target.on(func(context.Context, Delivery) error {
+		if tries.Add(1) <= LaneWidth+1 {
+			panic("target")
+		}
+		return nil
+	})
+	w.work()
+	w.deployed(w.app("shop"), w.build("shop", image("shop:1")+"resources: {db: {type: postgres, id: common}}\n"))
 }

@@ -140,6 +140,12 @@ func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery,
 	if err != nil {
 		return done, err
 	}
+	inside := true
+	defer func() {
+		if inside { // a target panicked
+			place.Leave(Unknown)
+		}
+	}()
 	var lines []string // written at the end: that takes another connection
 	d.Log = func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	attempt := func() error {
@@ -192,6 +198,7 @@ func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery,
 	}
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(sharedWait), backoff.WithMaxInterval(sharedLimit), backoff.WithMaxElapsedTime(TurnWait))
 	err = d.Retry(ctx, wait, attempt)
+	inside = false
 	switch {
 	case errors.Is(err, errSharedBusy):
 		err = place.GiveUp()

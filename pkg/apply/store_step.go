@@ -88,15 +88,15 @@ undone_at, undo_fault, asked_at, parked_at, item, outputs`
 	sqlSteps      = `SELECT ` + stepColumns + ` FROM steps WHERE run = $1 ORDER BY position`
 	sqlInsertStep = `INSERT INTO steps (run, position, name, parent, id, needs, item, state) VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting')
 ON CONFLICT (run, name) DO NOTHING`
-	// To look again whether people or other runs are there is no further attempt.
-	sqlStartStep = `UPDATE steps SET state = 'running', attempt = attempt + CASE WHEN asked_at IS NULL THEN 1 ELSE 0 END, started_at = coalesce(started_at, now()), fault = NULL
+	// To look again whether people or other runs are there is no further attempt; but what a worker died of may have done something.
+	sqlStartStep = `UPDATE steps SET state = 'running', attempt = attempt + CASE WHEN asked_at IS NULL OR state = 'running' AND id = '' THEN 1 ELSE 0 END, started_at = coalesce(started_at, now()), fault = NULL
 WHERE run = $1 AND name = $2 RETURNING attempt`
 	sqlSaveStep = `UPDATE steps SET state = $3, detail = $4, fault = $5, failures = $6, until = $7, outputs = $8, asked_at = $9,
-  parked_at = CASE WHEN $3 = 'parked' THEN now() END,
+  parked_at = CASE WHEN $3 = 'parked' THEN $10::timestamptz END,
   started_at = coalesce(started_at, CASE WHEN $3 NOT IN ('skipped', 'cancelled') THEN now() END),
   finished_at = CASE WHEN $3 IN ('succeeded', 'skipped', 'failed', 'cancelled') THEN now() END
 WHERE run = $1 AND name = $2 RETURNING started_at, finished_at`
-	sqlParkAgain = `UPDATE steps SET until = $3, asked_at = $4, parked_at = now() WHERE run = $1 AND name = $2`
+	sqlParkAgain = `UPDATE steps SET until = $3, asked_at = $4, parked_at = $5 WHERE run = $1 AND name = $2`
 	// What has not ended when the run does.
 	sqlEndSteps = `UPDATE steps SET state = 'cancelled', finished_at = now() WHERE run = $1 AND state IN ('waiting', 'running', 'parked')`
 )
@@ -157,8 +157,8 @@ const clockStep = 2 * time.Second
 func inTime(steps []Step, now time.Time) (changed []Step) {
 	for i := range steps {
 		s := &steps[i]
-		if s.State != graph.Parked || s.Until == nil || s.ParkedAt == nil {
-			continue
+		if s.State != graph.Parked || s.Until == nil || s.ParkedAt == nil || s.Until.Before(*s.ParkedAt) {
+			continue // of the last: the version before this one has parked it anew
 		}
 		if back := s.ParkedAt.Sub(now); back > clockStep {
 			until := s.Until.Add(-back)
@@ -174,9 +174,9 @@ func inTime(steps []Step, now time.Time) (changed []Step) {
 }
 
 // parkAgain stores how long steps wait.
-func (s *Store) parkAgain(ctx context.Context, tx pgx.Tx, run int64, list []Step) error {
+func (s *Store) parkAgain(ctx context.Context, tx pgx.Tx, run int64, list []Step, now time.Time) error {
 	for _, step := range list {
-		if _, err := tx.Exec(ctx, sqlParkAgain, run, step.Name, step.Until, step.AskedAt); err != nil {
+		if _, err := tx.Exec(ctx, sqlParkAgain, run, step.Name, step.Until, step.AskedAt, now); err != nil {
 			return fmt.Errorf("store step %s: %w", step.Name, err)
 		}
 	}
@@ -199,8 +199,8 @@ func (s *Store) addSteps(ctx context.Context, tx pgx.Tx, run int64, list []*node
 	return fault.While("store steps", tx.SendBatch(ctx, &batch).Close())
 }
 
-// saveStep stores how a step stands.
-func (s *Store) saveStep(ctx context.Context, tx pgx.Tx, run int64, n *node) error {
+// saveStep stores how a step stands. now is the time that it was parked by.
+func (s *Store) saveStep(ctx context.Context, tx pgx.Tx, run int64, n *node, now time.Time) error {
 	var outputs []byte
 	if n.outputs != nil {
 		var err error
@@ -214,7 +214,7 @@ func (s *Store) saveStep(ctx context.Context, tx pgx.Tx, run int64, n *node) err
 	if failures == nil {
 		failures = []StepFailure{}
 	}
-	err := tx.QueryRow(ctx, sqlSaveStep, run, n.Name, n.State, row.Detail, row.Fault, failures, row.Until, outputs, row.AskedAt).
+	err := tx.QueryRow(ctx, sqlSaveStep, run, n.Name, n.State, row.Detail, row.Fault, failures, row.Until, outputs, row.AskedAt, now).
 		Scan(&row.StartedAt, &row.FinishedAt)
 	return fault.While("store step "+n.Name, err)
 }

@@ -8,6 +8,7 @@ const (
 	NothingToUndo   Code = "ORC-5205"
 	RunNotRetryable Code = "ORC-5206"
 	TargetFenced    Code = "ORC-5207"
+	TargetLocked    Code = "ORC-5208"
 
 	PathValue        Code = "ORC-5211"
 	RequestRefused   Code = "ORC-5212"
@@ -46,6 +47,11 @@ var applying = map[Code]Entry{
 		Title: "The target was written by another database", Class: Refused,
 		Why:    "The folder remembers a later run than this database knows: the database was made anew or restored from a backup, or two installations write to one folder.",
 		Remedy: "Give each installation a folder of its own.",
+	},
+	TargetLocked: {
+		Title: "A folder is locked for long", Class: Retryable,
+		Why:    "Another delivery into the folder takes long, or the process that is at it was stopped.",
+		Remedy: "It is tried again by itself. If it stays, look for a server that hangs: it has a file below `.reconciler` of the folder open.",
 	},
 	NothingToUndo: {
 		Title: "There is no earlier release to go back to", Class: Permanent,

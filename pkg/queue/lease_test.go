@@ -153,8 +153,20 @@ func TestAnEndThatCannotBeToldIsGivenUpInTheEnd(t *testing.T) {
 		_, err := tx.Exec(ctx, `SELECT 1 / 0`)
 		return err
 	}})
+	// That the database has no room says nothing of the end: it is told when there is.
+	full, told := atomic.Bool{}, make(chan error, 1)
+	full.Store(true)
+	q.Handle("full", queue.Handler{Work: done, OnEnd: func(ctx context.Context, tx pgx.Tx, _ *queue.Job, cause error) error {
+		if full.Load() {
+			_, err := tx.Exec(ctx, `DO $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = 'disk_full'; END $$`)
+			return err
+		}
+		told <- cause
+		return nil
+	}})
 	out := enqueue(t, pool, q, queue.Insert{Kind: "k", Key: "a", MaxAttempts: 1}, queue.Insert{Kind: "k", Key: "a"})
-	abandon(t, pool, out[0])
+	waits := enqueue(t, pool, q, queue.Insert{Kind: "full", Key: "full", MaxAttempts: 1})[0]
+	abandon(t, pool, out[0], waits)
 	began := time.Now()
 	run(t, q)
 	wantState(t, q, out[0].ID, queue.Dead)
@@ -162,6 +174,9 @@ func TestAnEndThatCannotBeToldIsGivenUpInTheEnd(t *testing.T) {
 		t.Errorf("given up after %s and %d tries", took, tries.Load())
 	}
 	wantState(t, q, out[1].ID, queue.Done)
+	full.Store(false)
+	receive(t, "the end to be told once there is room", told)
+	wantState(t, q, waits.ID, queue.Dead)
 }
 
 func TestHandlersThatUseUpThePoolDoNotCostTheLease(t *testing.T) {

@@ -120,6 +120,8 @@ func (q *Queue) takeOver(ctx context.Context, r runningJob, hopeless bool) error
 	cause := fault.New(fault.JobAbandoned, "its worker gave no sign of life, or did not stop when it was told to")
 	v := verdict{final: Ready, cause: cause, code: string(cause.Code), text: cause.Message, outcome: "abandoned"}
 	var outcome string
+	ctx, cancel := context.WithTimeoutCause(ctx, settleTimeout, errSlowEnd)
+	defer cancel()
 	err := pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, sqlLockPatience, takeOverWait.String())
 		if err == nil {

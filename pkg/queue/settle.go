@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/innominatus/reconciler/pkg/fault"
 )
@@ -16,6 +18,9 @@ type jobRef struct {
 	ID, Token int64
 	Key, Kind string
 }
+
+// errSlowEnd is why the end of a job is not written: its OnEnd takes longer than anything else may.
+var errSlowEnd = errors.New("telling the end takes too long")
 
 // looked is what sqlLook says.
 type looked struct {
@@ -144,10 +149,21 @@ func (q *Queue) bury(ctx context.Context, tx pgx.Tx, row looked, v verdict, hope
 		return nil
 	}
 	err = tell(ctx, tx, handler, row.job(), v.cause)
-	if err != nil && ctx.Err() == nil && !tx.Conn().IsClosed() && !isBusy(err) {
-		return errors.Join(errUntold, err) // It is not the database that is in the way.
+	slow := errors.Is(context.Cause(ctx), errSlowEnd)
+	if err != nil && (slow || ctx.Err() == nil && !tx.Conn().IsClosed() && !isDatabase(err)) {
+		return errors.Join(errUntold, err)
 	}
 	return err
+}
+
+// isDatabase says that it is the database that is in the way: it has no room or no resources, stops, lets nobody write for now, or
+// somebody has a lock.
+func isDatabase(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return false
+	}
+	return slices.Contains([]string{"08", "40", "53", "55", "57", "58"}, pg.Code[:min(2, len(pg.Code))]) || pg.Code == "25006"
 }
 
 // tell calls OnEnd; a panic in it is an error.

@@ -74,6 +74,10 @@ func (t *Target) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered
 		return done, err
 	}
 	removed, err := t.secrets(ctx, d, settings, nil, append(paths(public), d.Remove...))
+	if busy, ok := errors.AsType[*apply.Busy](err); ok {
+		// It is no turn that it waits for: the repository has changed.
+		err = fault.New(fault.TargetLocked, "the deployment repository has the release, and the Secrets that it has no use for stay: %w", busy)
+	}
 	if removed.Writes > 0 {
 		done = plus(done, removed)
 	}
