@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,6 +31,8 @@ type Server struct {
 	address string
 	account *syscall.Credential
 	process *Process // The one that was started last; nil before.
+	// limited says that no disk can be made for it.
+	limited bool
 }
 
 // ServerConfig says how a [Server] runs.
@@ -234,22 +237,30 @@ func (s *Server) Exec(ctx context.Context, sql string) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// onOwnDisk runs the server in namespaces where its data lie on a small disk in memory: any user may make such.
+// onOwnDisk runs the server in namespaces where its data lie on a small disk in memory: any user may make such, but not everywhere.
+// Where nobody may, as below a chroot, a disk that is full is a limit of what the server's processes may write.
 func (s *Server) onOwnDisk() *exec.Cmd {
 	const script = `size=$1 data=$2 initdb=$3; shift 3
 mkdir -p "$data"
-mount -t tmpfs -o size="$size"m,mode=0700 none "$data"
+if [ "$size" != 0 ]; then mount -t tmpfs -o size="$size"m,mode=0700 none "$data"; fi
 eval "$initdb"
 trap 'kill -QUIT $child; wait $child; exit' QUIT
 while :; do "$@" & child=$!; wait $child || :; sleep 0.1; done`
 	initdb := "'" + strings.Join(append([]string{filepath.Join(s.bin, "initdb")}, s.initdb()...), "' '") + "'"
-	args := []string{"--user", "--mount", "--map-current-user", "--keep-caps", "sh", "-ec", script, "sh",
-		strconv.Itoa(s.config.DiskMiB), s.data(), initdb, filepath.Join(s.bin, "postgres")}
-	return exec.Command("unshare", append(args, s.arguments()...)...)
+	size, namespaces := s.config.DiskMiB, []string{"unshare", "--user", "--mount", "--map-current-user", "--keep-caps"}
+	if exec.Command(namespaces[0], append(namespaces[1:], "true")...).Run() != nil {
+		s.limited, namespaces, size = true, []string{"env"}, 0
+	}
+	args := slices.Concat(namespaces[1:], []string{"sh", "-ec", script, "sh", strconv.Itoa(size), s.data(), initdb,
+		filepath.Join(s.bin, "postgres")}, s.arguments())
+	return exec.Command(namespaces[0], args...)
 }
 
 // FillDisk writes to the server's own disk until it is full, and returns what frees it again.
 func (s *Server) FillDisk(ctx context.Context) (free func() error, err error) {
+	if s.limited {
+		return func() error { return s.limitFiles(ctx, "unlimited") }, s.limitFiles(ctx, "0")
+	}
 	path := fmt.Sprintf("/proc/%d/root%s/filler", s.process.ID(), s.data())
 	// As the server's user: nobody else exists there.
 	err = s.run(ctx, "dd", "if=/dev/zero", "of="+path, "bs=64k")
@@ -257,4 +268,14 @@ func (s *Server) FillDisk(ctx context.Context) (free func() error, err error) {
 		return nil, fmt.Errorf("the disk is not full: %w", err)
 	}
 	return func() error { return s.run(ctx, "rm", path) }, nil
+}
+
+// limitFiles sets how many bytes the server's processes, and the loop that starts them, may write into a file. Parents come first, so
+// that who is born meanwhile has the limit; who was born while they were looked up gets it the second time.
+func (s *Server) limitFiles(ctx context.Context, most string) error {
+	// As the server's user, who may limit its own. Who is gone cannot be limited, nor has to be.
+	const script = `most=$1
+limit() { prlimit --pid "$1" --fsize="$most": 2>/dev/null || :; for below in $(cat /proc/"$1"/task/"$1"/children 2>/dev/null); do limit "$below"; done; }
+limit "$2"; limit "$2"`
+	return s.run(ctx, "sh", "-c", script, "sh", most, strconv.Itoa(s.process.ID()))
 }
