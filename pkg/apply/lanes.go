@@ -1,11 +1,15 @@
 package apply
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+
+	"github.com/innominatus/reconciler/pkg/queue"
 )
 
 const (
@@ -95,6 +99,15 @@ func (p *Place) Leave(o Outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.leave(o)
+}
+
+// End gives the place to another one after what was to be done in it ended with err: it got through, unless the run was stopped.
+func (p *Place) End(ctx context.Context, err error) {
+	if errors.Is(err, queue.ErrSuperseded) || ctx.Err() != nil {
+		p.Leave(Unknown)
+		return
+	}
+	p.Leave(Through)
 }
 
 // GiveUp leaves after having waited in vain.

@@ -199,13 +199,10 @@ func (e *execution) deliverShared(ctx context.Context, name string, d *Delivery,
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(sharedWait), backoff.WithMaxInterval(sharedLimit), backoff.WithMaxElapsedTime(TurnWait))
 	err = d.Retry(ctx, wait, attempt)
 	inside = false
-	switch {
-	case errors.Is(err, errSharedBusy):
+	if errors.Is(err, errSharedBusy) {
 		err = place.GiveUp()
-	case errors.Is(err, queue.ErrSuperseded), ctx.Err() != nil:
-		place.Leave(Unknown)
-	default:
-		place.Leave(Through)
+	} else {
+		place.End(ctx, err)
 	}
 	for _, line := range lines {
 		e.log(ctx, name, "%s", line)

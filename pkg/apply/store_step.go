@@ -12,6 +12,7 @@ import (
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/platform/golden"
 	"github.com/innominatus/reconciler/pkg/postgres"
+	"github.com/innominatus/reconciler/pkg/queue"
 )
 
 // Step is a node of a run's graph.
@@ -149,9 +150,6 @@ func (s *Store) unseal(sealed []byte, context string) (map[string]any, error) {
 	return values, nil
 }
 
-// clockStep is by how much the database's clock may go back without being corrected for: as servers of time do.
-const clockStep = 2 * time.Second
-
 // inTime has parked steps wait no longer than was meant when they were parked, and people no longer asked: the database's clock may
 // have been set back since. It returns those that it changes.
 func inTime(steps []Step, now time.Time) (changed []Step) {
@@ -160,7 +158,7 @@ func inTime(steps []Step, now time.Time) (changed []Step) {
 		if s.State != graph.Parked || s.Until == nil || s.ParkedAt == nil || s.Until.Before(*s.ParkedAt) {
 			continue // of the last: the version before this one has parked it anew
 		}
-		if back := s.ParkedAt.Sub(now); back > clockStep {
+		if back := s.ParkedAt.Sub(now); back > queue.ClockStep {
 			until := s.Until.Add(-back)
 			s.Until = &until
 			if s.AskedAt != nil {

@@ -16,8 +16,8 @@ const (
 	CancelGrace = 2 * time.Second
 	// takeOverWait bounds how long taking over one job waits for locks. Whoever holds them is alive; the others go first.
 	takeOverWait = 250 * time.Millisecond
-	// stepLimit is by how much the database's clock may go back without being corrected for: as servers of time do.
-	stepLimit = 2 * time.Second
+	// ClockStep is by how much the database's clock may go back without being corrected for: as servers of time do.
+	ClockStep = 2 * time.Second
 	// untoldGap is the longest time between two tries to tell an end that belong together. While the database is away nothing is
 	// tried, and the count begins anew.
 	untoldGap = time.Minute
@@ -151,7 +151,7 @@ func (w *worker) watchClock(ctx context.Context) error {
 	if err := w.q.pool.QueryRow(ctx, sqlNow).Scan(&now); err != nil {
 		return fmt.Errorf("look at the clock: %w", err)
 	}
-	if expected := w.clock.Add(asked.Sub(w.clockAsked)); !w.clock.IsZero() && now.Before(expected.Add(-stepLimit)) {
+	if expected := w.clock.Add(asked.Sub(w.clockAsked)); !w.clock.IsZero() && now.Before(expected.Add(-ClockStep)) {
 		w.log.Warn().Dur("back", expected.Sub(now)).Msg("the database's clock was set back")
 		if err := w.q.setBack(ctx); err != nil {
 			return err
@@ -164,7 +164,7 @@ func (w *worker) watchClock(ctx context.Context) error {
 // setBack lets those jobs go whose time to start comes from a clock that was set back since: all of them would wait for that
 // time to come again, also those that were to start at once.
 func (q *Queue) setBack(ctx context.Context) error {
-	tag, err := q.pool.Exec(ctx, sqlSetBack, stepLimit.Microseconds())
+	tag, err := q.pool.Exec(ctx, sqlSetBack, ClockStep.Microseconds())
 	if err != nil {
 		return fmt.Errorf("correct for the clock: %w", err)
 	}

@@ -24,7 +24,6 @@ import (
 
 	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/fault"
-	"github.com/innominatus/reconciler/pkg/queue"
 )
 
 // lockWait is how long to wait before asking again for a lock that another worker holds.
@@ -263,10 +262,8 @@ func (w *waiting) end(ctx context.Context, err error) error {
 	case w.place == nil:
 	case errors.Is(err, errLocked):
 		return w.place.GiveUp()
-	case errors.Is(err, queue.ErrSuperseded), ctx.Err() != nil:
-		w.place.Leave(apply.Unknown)
 	default:
-		w.place.Leave(apply.Through)
+		w.place.End(ctx, err)
 	}
 	return err
 }
