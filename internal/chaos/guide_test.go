@@ -146,7 +146,7 @@ func (r run) unanswered() bool {
 	return strings.HasSuffix(r.Application, "3") || strings.HasSuffix(r.Application, "7")
 }
 
-// guidedRuns returns the newest runs along the golden path that are in a state, the oldest first.
+// guidedRuns returns the newest runs of the environment with a golden path that are in a state, the oldest first.
 func (w *world) guidedRuns(state string) (list []run, err error) {
 	var all []run
 	_, err = w.api("GET", "/runs?limit=500&environment="+guided, nil, &all)

@@ -376,13 +376,7 @@ steps:
 	w.work()
 	run := w.along(a, w.build("shop", image("shop:1")), path)
 	w.until("it to ask", func() bool { return w.run(run.ID).Waits != "" })
-	job, err := w.runner.Runs.JobOf(t.Context(), w.queue, run)
-	if err == nil {
-		err = w.queue.Cancel(t.Context(), job, "enough")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.cancel(run)
 	w.until("it to be undone", func() bool { return slices.Contains(o.Asked(), "DELETE /1") })
 	if got := w.run(run.ID).State; got != Cancelled {
 		t.Errorf("the run is %s", got)

@@ -78,10 +78,6 @@ func (r *Runner) answer(ctx context.Context, tx pgx.Tx, run Run, why *fault.Faul
 // recover answers a run that was not deployed: the last good release is applied again, and this one is held back so that
 // nothing tries it again by itself. A newer commit is not held back.
 func (r *Runner) recover(ctx context.Context, tx pgx.Tx, a planner.Application, run Run, reason string) error {
-	digest, err := r.Planner.Digest(ctx, tx, a.ID, run.Generation)
-	if err != nil {
-		return err
-	}
 	if run.Kind == Deploy {
 		undone, err := r.undo(ctx, tx, a, run)
 		if err != nil {
@@ -89,24 +85,23 @@ func (r *Runner) recover(ctx context.Context, tx pgx.Tx, a planner.Application, 
 		}
 		reason += undone
 	}
+	return r.holdBack(ctx, tx, a, run, reason)
+}
+
+// holdBack keeps a release that was not deployed from being tried again by itself. A rollback goes on to hold back what it held
+// back: everything, if a person said so, or the release that failed first.
+func (r *Runner) holdBack(ctx context.Context, tx pgx.Tx, a planner.Application, run Run, reason string) error {
 	switch {
 	case a.Hold.HoldsAll(), a.Hold != nil && run.Kind == Rollback:
-		// It goes on to hold back what it held back: everything, if a person said so, or the release that failed first.
 		hold := *a.Hold
 		hold.Reason += "; " + reason
 		return r.Planner.SetHold(ctx, tx, a.ID, hold)
 	case run.Kind == Rollback:
 		return nil // somebody lifted the hold
-	default:
-		return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{By: "reconciler", Digest: planner.HeldDigest(digest), Reason: reason})
 	}
-}
-
-// holdBack keeps a release that a person cancelled from being tried again by itself.
-func (r *Runner) holdBack(ctx context.Context, tx pgx.Tx, a planner.Application, run Run, reason string) error {
 	digest, err := r.Planner.Digest(ctx, tx, a.ID, run.Generation)
-	if err != nil || a.Hold.Holds(digest) {
-		return err // what holds it says more than that the run was cancelled
+	if err != nil {
+		return err
 	}
 	return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{By: "reconciler", Digest: planner.HeldDigest(digest), Reason: reason})
 }

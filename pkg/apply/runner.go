@@ -165,7 +165,8 @@ func (e *execution) succeed(ctx context.Context, job *queue.Job) error {
 	if err != nil {
 		return err
 	}
-	return pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
+	var run Run
+	err = pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
 		if err := e.Runs.LockJobs(ctx, tx, e.Queue, e.run.Application); err != nil {
 			return err
 		}
@@ -179,18 +180,21 @@ func (e *execution) succeed(ctx context.Context, job *queue.Job) error {
 		} else if err := e.Planner.Applied(ctx, tx, e.run.Application, e.run.Generation); err != nil {
 			return err
 		}
-		run, _, err := e.Runs.end(ctx, tx, e.run.ID, Succeeded, nil)
-		if err != nil {
+		if run, _, err = e.Runs.end(ctx, tx, e.run.ID, Succeeded, nil); err != nil {
 			return err
 		}
-		e.metrics.count(run)
-		e.Log.Info().Str("environment", run.Environment).Str("application", run.Name).Int64("generation", run.Generation).
-			Int64("run", run.ID).Int("writes", run.Writes).Msg("run succeeded")
 		if err := e.Changed(ctx, tx, run); err != nil {
 			return err
 		}
 		return job.Finish(ctx, tx)
 	})
+	if err != nil {
+		return err
+	}
+	e.metrics.count(run)
+	e.Log.Info().Str("environment", run.Environment).Str("application", run.Name).Int64("generation", run.Generation).
+		Int64("run", run.ID).Int("writes", run.Writes).Msg("run succeeded")
+	return nil
 }
 
 // note writes down why an attempt failed, for people who look while it waits for the next one.

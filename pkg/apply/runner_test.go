@@ -191,15 +191,6 @@ func TestAStepThatIsDoneWhenItsRunStopsIsNotDoneAgain(t *testing.T) {
 func TestCancelEndsARunThatRunsOrWaits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	cancel := func(run Run) {
-		job, err := w.runner.Runs.JobOf(t.Context(), w.queue, run)
-		if err == nil {
-			err = w.queue.Cancel(t.Context(), job, "by a person")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	began := make(chan bool, 1)
 	w.target.on(func(ctx context.Context, d Delivery) error {
 		began <- true
@@ -207,7 +198,7 @@ func TestCancelEndsARunThatRunsOrWaits(t *testing.T) {
 		return context.Cause(ctx)
 	})
 	waiting := w.schedule(w.app("waits"), w.build("waits", image("w:1")))
-	cancel(waiting)
+	w.cancel(waiting)
 	if s := w.run(waiting.ID).State; s != Cancelled {
 		t.Errorf("the waiting one is %s", s)
 	}
@@ -215,7 +206,7 @@ func TestCancelEndsARunThatRunsOrWaits(t *testing.T) {
 	running := w.schedule(a, w.build("runs", image("r:1")))
 	w.work()
 	<-began
-	cancel(running)
+	w.cancel(running)
 	if s := w.ended(running).State; s != Cancelled {
 		t.Errorf("the running one is %s", s)
 	}
@@ -387,6 +378,39 @@ func TestFailedRollbackIsNotRolledBack(t *testing.T) {
 	}
 	if now := w.application(a.ID); now.Generation != 3 || now.Hold == nil {
 		t.Errorf("the application is %+v", now)
+	}
+}
+
+// Who cancels a rollback does not ask for what failed: that stays held back.
+func TestACancelledRollbackKeepsBackWhatFailed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.app("shop")
+	w.work()
+	w.deployed(a, w.build("shop", image("shop:1")))
+	began := make(chan bool, 1)
+	w.target.on(func(ctx context.Context, d Delivery) error {
+		if d.Run.Kind == Deploy {
+			return fault.New(fault.TargetForeign, "full")
+		}
+		began <- true
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	bad := w.build("shop", image("shop:2"))
+	w.ended(w.schedule(a, bad))
+	<-began
+	undo, err := w.runner.Runs.RunOf(t.Context(), w.pool, a.ID, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.cancel(undo)
+	if undo = w.ended(undo); undo.State != Cancelled {
+		t.Errorf("the rollback is %s", undo.State)
+	}
+	now := w.application(a.ID)
+	if !now.Hold.Holds(bad.Digest) || now.Hold.HoldsAll() || !strings.Contains(now.Hold.Reason, "full") || !strings.Contains(now.Hold.Reason, "generation 3 was cancelled") {
+		t.Errorf("the application is %+v, hold %+v", now, now.Hold)
 	}
 }
 

@@ -161,6 +161,9 @@ func (c *checker) checkGuidedEnd(ctx context.Context, a applicationRow, f scoreF
 	if err != nil {
 		return standing{}, err
 	}
+	if newest.Kind == "rollback" { // what it was to bring out is no commit's wish
+		is = wanted
+	}
 	if !slices.ContainsFunc(left, func(l scoreFile) bool { return l.serial == have }) || !f.broken && f.serial != is {
 		c.violated("%s in %s is %q in the end, want one of %+v; generation %d is %s", f.name, c.Guided, have, left, newest.Generation, newest.State)
 	}

@@ -212,6 +212,11 @@ func TestGuidedWorldInOrderHasNoViolations(t *testing.T) {
 			s.Office = slices.Insert(s.Office, i, s.Office[i])
 			s.Office[i].Status = http.StatusServiceUnavailable
 		},
+		"somebody cancelled a way back": func(s *scene) {
+			s.edit(4, 5, func(r *runRow) { r.State = "cancelled" })
+			s.edit4Applied(3)
+			s.Cancels = map[int64]bool{45: true}
+		},
 		"the answer that it was undone was lost": func(s *scene) {
 			s.again("32", "/undo/site/us", func(r *Request) { r.Again = true })
 		},
@@ -277,6 +282,7 @@ func TestEveryBrokenPromiseOfAGoldenPathIsFound(t *testing.T) {
 			s.history.steps[stepKey{44, "ask"}] = stepRow{Asked: true, Waited: 20}
 		},
 		"is cancelled, and nobody did it":         func(s *scene) { s.edit(4, 4, func(r *runRow) { r.State = "cancelled" }) },
+		"run 45 (two in p, generation 5) is canc": func(s *scene) { s.edit(4, 5, func(r *runRow) { r.State = "cancelled" }); s.edit4Applied(3) },
 		"two in p was [s000001 s000002 s00":       func(s *scene) { s.Folders["p"].Observed["two"] = append(s.Folders["p"].Observed["two"], "s000004") },
 		"two in p stays at generation 2":          func(s *scene) { s.dropRuns(4, 3) },
 		"two in p stays at generation 2 of":       func(s *scene) { s.edit(4, 2, func(r *runRow) { r.Commit = s.heads[0] }); s.dropRuns(4, 3) },

@@ -214,6 +214,11 @@ func (c *checker) renames(r runRow) bool {
 	return before != "" && before != r.Name
 }
 
+// mayFail says that a run need not have succeeded: it follows a golden path, which may say no, or somebody cancelled it.
+func (c *checker) mayFail(r runRow) bool {
+	return r.Guided && r.State == "failed" || r.State == "cancelled" && (r.Guided || c.Cancels[r.ID])
+}
+
 // checkRuns looks at the history by itself: everything has ended, and well; every release has its run, and leases grew
 // with generations.
 func (c *checker) checkRuns(context.Context) error {
@@ -226,8 +231,7 @@ func (c *checker) checkRuns(context.Context) error {
 	for _, r := range h.runs {
 		have[key{r.Application, r.Generation}] = r
 		c.Numbers["runs "+r.State]++
-		well := r.State == "succeeded" || r.State == "superseded"
-		if kept := r.Guided && (r.State == "failed" || r.State == "cancelled"); !well && !kept {
+		if well := r.State == "succeeded" || r.State == "superseded"; !well && !c.mayFail(r) {
 			c.violated("run %d (%s in %s, generation %d) is %s", r.ID, r.Name, r.Environment, r.Generation, r.State)
 		}
 		if r.Application == before.Application && r.Token > 0 && r.Token <= before.Token {
@@ -251,7 +255,7 @@ func (c *checker) checkRuns(context.Context) error {
 	}
 	for id, a := range h.applications {
 		newest := have[key{id, a.Generation}]
-		if kept := newest.Guided && newest.State != "succeeded"; !kept && (newest.State != "succeeded" || a.Applied != a.Generation) {
+		if !c.mayFail(newest) && (newest.State != "succeeded" || a.Applied != a.Generation) {
 			c.violated("%s in %s: generation %d is %s, applied is %d", a.Name, a.Environment, a.Generation, newest.State, a.Applied)
 		}
 		if a.Removed != (newest.Kind == "remove") {
