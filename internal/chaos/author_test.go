@@ -282,6 +282,9 @@ func (a *author) person(kind string, r *rand.Rand) (told string, done bool) {
 	names, environments := a.names(), a.environments(a.n)
 	name, environment := a.called(names[r.IntN(len(names))]), environments[r.IntN(len(environments))]
 	in := map[string]any{"hold": map[string]string{"reason": "chaos"}, "rollback": map[string]int{"generation": 0}, "resume": map[string]string{}}[kind]
+	if kind == "resume" {
+		a.resumed[name] = true
+	}
 	err := a.try("/applications/"+environment+"/"+name+"/"+kind, in)
 	return fmt.Sprintf("%s in %s: %v", name, environment, err), err == nil
 }

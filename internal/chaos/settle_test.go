@@ -67,6 +67,7 @@ func (w *world) release() {
 	}
 	for _, a := range list {
 		if a.Hold.byAPerson() {
+			w.resumed[a.Name] = true
 			w.note("resume %s in %s (%s): %v", a.Name, a.Environment, a.Hold.Reason, w.try("/applications/"+a.Environment+"/"+a.Name+"/resume", nil))
 		}
 	}
@@ -115,7 +116,7 @@ func (w *world) evidence(folders map[string]check.Folder) check.Evidence {
 		Gitea: w.gitea.URL, Token: w.gitea.Admin.Token, Bot: w.gitea.Bot.Login, Instance: instance,
 		Database: w.database.URL(),
 		InGit:    inGit, Folders: folders, Secrets: w.path("secrets"), Clones: map[string]string{}, Environments: map[string][]string{},
-		Confirmed: w.confirmed,
+		Confirmed: w.confirmed, Resumed: w.resumed,
 	}
 	w.guide.evidence(&e)
 	for _, a := range w.authors {

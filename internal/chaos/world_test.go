@@ -54,8 +54,10 @@ type world struct {
 	counts     counter
 	// asked is the server that people ask first: the one that answered last.
 	asked int
-	// confirmed are the plans that somebody tried to confirm.
+	// confirmed are the plans that somebody tried to confirm, and resumed the names of the applications of which somebody tried to
+	// lift the hold.
 	confirmed map[string]bool
+	resumed   map[string]bool
 	// authors work on the repositories, in their order.
 	authors []*author
 }
@@ -75,7 +77,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{T: t, dir: dir, began: time.Now(), confirmed: map[string]bool{}}
+	w := &world{T: t, dir: dir, began: time.Now(), confirmed: map[string]bool{}, resumed: map[string]bool{}}
 	w.must(os.Chmod(dir, 0o755))
 	t.Cleanup(w.tidy)
 	w.log, err = os.Create(w.path("log"))

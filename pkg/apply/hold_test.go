@@ -68,6 +68,31 @@ steps:
 	}
 }
 
+// What a person holds goes on to be held by them, since the same time, whatever becomes of a deployment meanwhile.
+func TestAHoldKeepsItsTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.app("shop")
+	began := make(chan bool)
+	w.target.on(func(ctx context.Context, _ Delivery) error {
+		close(began)
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	w.work()
+	run := w.schedule(a, w.build("shop", image("shop:1")))
+	<-began
+	w.tx(func(tx pgx.Tx) error {
+		return w.plans.SetHold(t.Context(), tx, a.ID, planner.Hold{By: "eve", Reason: "stocktaking"})
+	})
+	before := w.application(a.ID).Hold
+	w.cancel(run)
+	after := w.application(a.ID).Hold
+	if after.By != "eve" || !after.HoldsAll() || !after.Since.Equal(before.Since) || after.Reason != "stocktaking; generation 1 was cancelled" {
+		t.Errorf("it is held by %+v", after)
+	}
+}
+
 // The job of a run that failed may be tried again by hand where nothing newer is there: the run has ended all the same, and
 // what is told of it stays.
 func TestTheJobOfAnEndedRunIsNotTriedAgain(t *testing.T) {

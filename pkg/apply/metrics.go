@@ -26,7 +26,7 @@ func (r *Runner) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{r.metrics.ended, r.metrics.took, r.metrics.writes}
 }
 
-// count counts a run that ended. It is called inside the transaction; one that is rolled back counts once too often.
+// count counts a run that ended. One that did not succeed is counted inside its transaction: if that is rolled back, once too often.
 func (m metrics) count(r Run) {
 	m.ended.WithLabelValues(string(r.Kind), string(r.State)).Inc()
 	m.writes.Add(float64(r.Writes))

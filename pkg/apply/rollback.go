@@ -89,18 +89,16 @@ func (r *Runner) recover(ctx context.Context, tx pgx.Tx, a planner.Application, 
 }
 
 // holdBack keeps a release that was not deployed from being tried again by itself. A rollback goes on to hold back what it held
-// back: everything, if a person said so, or the release that failed first.
+// back: everything, if a person said so, or the release that failed first. Where nothing is held back any more, because the branch
+// asks for what the rollback was to bring or somebody lifted the hold, that is held back if the branch asks for it.
 func (r *Runner) holdBack(ctx context.Context, tx pgx.Tx, a planner.Application, run Run, reason string) error {
-	switch {
-	case a.Hold.HoldsAll(), a.Hold != nil && run.Kind == Rollback:
+	if a.Hold.HoldsAll() || a.Hold != nil && run.Kind == Rollback {
 		hold := *a.Hold
 		hold.Reason += "; " + reason
 		return r.Planner.SetHold(ctx, tx, a.ID, hold)
-	case run.Kind == Rollback:
-		return nil // somebody lifted the hold
 	}
 	digest, err := r.Planner.Digest(ctx, tx, a.ID, run.Generation)
-	if err != nil {
+	if err != nil || run.Kind == Rollback && (a.Asked == nil || *a.Asked != digest) {
 		return err
 	}
 	return r.Planner.SetHold(ctx, tx, a.ID, planner.Hold{By: "reconciler", Digest: planner.HeldDigest(digest), Reason: reason})

@@ -90,7 +90,7 @@ RETURNING ` + applicationColumns
 	sqlEvaluated = `UPDATE applications SET inputs = $2, commit = $3, faults = $4, name = $5, asked = $6 WHERE id = $1`
 	sqlMove      = `UPDATE applications SET path = $2 WHERE id = $1`
 	sqlWait      = `UPDATE applications SET waiting = nullif($2, ''), waiting_for = $3 WHERE id = $1`
-	sqlHold      = `UPDATE applications SET hold_reason = $2, hold_by = $3, hold_digest = $4, hold_since = now() WHERE id = $1`
+	sqlHold      = `UPDATE applications SET hold_reason = $2, hold_by = $3, hold_digest = $4, hold_since = coalesce($5, now()) WHERE id = $1`
 	sqlUnhold    = `UPDATE applications SET hold_reason = NULL, hold_by = NULL, hold_digest = NULL, hold_since = NULL WHERE id = $1`
 	sqlApplied   = `UPDATE applications SET applied = $2 WHERE id = $1 AND applied <= $2`
 	sqlRemoved   = `UPDATE applications SET removed_at = now(), applied = $2, inputs = '' WHERE id = $1 AND generation = $2`
@@ -162,9 +162,13 @@ func (s *Store) Wait(ctx context.Context, tx pgx.Tx, application int64, plan str
 	return fault.While("note waiting plan", err)
 }
 
-// SetHold stops automatic deployment of an application.
+// SetHold stops automatic deployment of an application, since now if the hold has no time of its own.
 func (s *Store) SetHold(ctx context.Context, tx pgx.Tx, application int64, h Hold) error {
-	_, err := tx.Exec(ctx, sqlHold, application, h.Reason, h.By, h.Digest)
+	var since *time.Time
+	if !h.Since.IsZero() {
+		since = &h.Since
+	}
+	_, err := tx.Exec(ctx, sqlHold, application, h.Reason, h.By, h.Digest, since)
 	return fault.While("set hold", err)
 }
 

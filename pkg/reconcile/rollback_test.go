@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/innominatus/reconciler/pkg/apply"
 	"github.com/innominatus/reconciler/pkg/fault"
 	"github.com/innominatus/reconciler/pkg/platform"
 )
@@ -21,6 +22,90 @@ func TestARollbackIsRolledBack(t *testing.T) {
 		w.equal(want, w.deployed("alpha"))
 	}
 	w.equal("alpha score.yaml 5/5 held", w.apps())
+}
+
+// steered is a target that asks before it delivers.
+type steered struct {
+	apply.Target
+	ask func(ctx context.Context, run apply.Run) error
+}
+
+func (s steered) Deliver(ctx context.Context, d apply.Delivery) (apply.Delivered, error) {
+	if err := s.ask(ctx, d.Run); err != nil {
+		return apply.Delivered{}, err
+	}
+	return s.Target.Deliver(ctx, d)
+}
+
+// A rollback that somebody cancels, or that fails, is not deployed again by itself when it is what the branch asks for by then and
+// nothing else is held back any more.
+func TestARollbackThatTheBranchAsksForIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		// deploys says whether the second release is delivered; a person rolls it back then.
+		deploys, cancels bool
+		want             string
+	}{
+		"what failed goes back, and somebody cancels it":          {false, true, "generation 3 was cancelled"},
+		"what failed goes back, and that fails too":               {false, false, "generation 3 failed: full"},
+		"somebody rolls back, lifts the hold, and cancels it":     {true, true, "generation 3 was cancelled"},
+		"somebody rolls back and lifts the hold, and it does not": {true, false, "generation 3 failed: full"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, end := newWorld(t), make(chan bool)
+			w.Runner.Directory = steered{w.Runner.Directory, func(ctx context.Context, run apply.Run) error {
+				switch {
+				case run.Kind == apply.Rollback:
+					select {
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					case <-end:
+					}
+				case run.Generation == 1 || c.deploys:
+					return nil
+				}
+				return fault.New(fault.TargetForeign, "full")
+			}}
+			w.push(map[string]string{"score.yaml": file("alpha", "a:1")})
+			w.send(map[string]string{"score.yaml": file("alpha", "a:2")})
+			if c.deploys {
+				w.quiet()
+				if _, err := w.Rollback(t.Context(), "production", "alpha", 0, "", "dana"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.until("it to go back", func() bool {
+				a := w.app("alpha")
+				return a.Generation == 3 && w.newest("alpha").State == apply.Running
+			})
+			reverted := w.send(map[string]string{"score.yaml": file("alpha", "a:1")})
+			w.until("the branch to ask for it", func() bool { return w.app("alpha").Commit == reverted })
+			if c.deploys {
+				if err := w.Resume(t.Context(), "production", "alpha"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.until("nothing to be held", func() bool { return w.app("alpha").Hold == nil })
+			if c.cancels {
+				job, err := w.Runs.JobOf(t.Context(), w.queue, w.newest("alpha"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := w.queue.Cancel(t.Context(), job, "enough"); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				close(end)
+			}
+			w.until("it to end", func() bool { return w.newest("alpha").State.Final() })
+			w.quiet()
+			w.again()
+			if a := w.app("alpha"); a.Generation != 3 || a.Hold == nil || a.Hold.HoldsAll() || !strings.Contains(a.Hold.Reason, c.want) {
+				t.Errorf("it is at generation %d, held by %+v", a.Generation, a.Hold)
+			}
+		})
+	}
 }
 
 // warehouse is a registry in memory: what it has lost, and what it does not tell.

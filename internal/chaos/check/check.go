@@ -32,9 +32,11 @@ type Evidence struct {
 	// Guided is the environment with a golden path, Office the record of the office that it speaks to.
 	Guided string
 	Office []Request
-	// Cancels are the runs that somebody tried to cancel, Confirmed the plans that somebody tried to confirm.
+	// Cancels are the runs that somebody tried to cancel, Confirmed the plans that somebody tried to confirm, and Resumed the names of
+	// the applications of which somebody tried to lift the hold.
 	Cancels   map[int64]bool
 	Confirmed map[string]bool
+	Resumed   map[string]bool
 	// Disturbed are the times in which the office or the database could not be reached as ever.
 	Disturbed []Span
 }
@@ -95,7 +97,7 @@ func Run(ctx context.Context, e Evidence) (Verdict, error) {
 
 // looks are the parts of a check.
 func (c *checker) looks() []func(context.Context) error {
-	return []func(context.Context) error{c.checkRuns, c.checkOffice, c.checkGuided, c.checkTogether, c.checkDeployment, c.checkFolders, c.checkEnd, c.checkStatuses, c.checkComments}
+	return []func(context.Context) error{c.checkRuns, c.checkOffice, c.checkGuided, c.checkAgain, c.checkTogether, c.checkDeployment, c.checkFolders, c.checkEnd, c.checkStatuses, c.checkComments}
 }
 
 func (c *checker) violated(format string, args ...any) {

@@ -64,6 +64,19 @@ func show(ctx context.Context, dir, commit, path string) (text string, found boo
 	return text, err == nil, err
 }
 
+// stays says that a file was never changed from one commit to a later one.
+func stays(ctx context.Context, dir, from, to, path string) (bool, error) {
+	_, err := git(ctx, dir, "merge-base", "--is-ancestor", from, to)
+	if exit, failed := errors.AsType[*exec.ExitError](err); failed && exit.ExitCode() == 1 {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	changes, err := git(ctx, dir, "log", "--format=%H", from+".."+to, "--", path)
+	return changes == "", err
+}
+
 // contains says whether a line of a commit's files matches an expression.
 func contains(ctx context.Context, dir, commit, line string) (bool, error) {
 	_, err := git(ctx, dir, "grep", "--quiet", "-e", line, commit)

@@ -100,8 +100,8 @@ func (c *checker) checkSet(ctx context.Context, s suite, serial string, files []
 			return err
 		}
 		if have == serial {
-			// Where a person went back to it afterwards, it is there on its own.
-			if newest.Kind != "rollback" || !c.history.byAPerson(newest) {
+			// Where a person went back to it afterwards, or would not have it go back, it is there on its own.
+			if newest.Kind != "rollback" || newest.State != "cancelled" && !c.history.byAPerson(newest) {
 				there[tried.Commit] = append(there[tried.Commit], f.name)
 			}
 			continue

