@@ -46,10 +46,10 @@ func TestARollbackThatTheBranchAsksForIsNotTriedAgain(t *testing.T) {
 		deploys, cancels bool
 		want             string
 	}{
-		"what failed goes back, and somebody cancels it":          {false, true, "generation 3 was cancelled"},
-		"what failed goes back, and that fails too":               {false, false, "generation 3 failed: full"},
-		"somebody rolls back, lifts the hold, and cancels it":     {true, true, "generation 3 was cancelled"},
-		"somebody rolls back and lifts the hold, and it does not": {true, false, "generation 3 failed: full"},
+		"what failed goes back, and somebody cancels it":      {false, true, "generation 3 was cancelled"},
+		"what failed goes back, and that fails too":           {false, false, "generation 3 failed: full"},
+		"somebody rolls back, lifts the hold, and cancels it": {true, true, "generation 3 was cancelled"},
+		"somebody rolls back, lifts the hold, and it fails":   {true, false, "generation 3 failed: full"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -88,13 +88,7 @@ func TestARollbackThatTheBranchAsksForIsNotTriedAgain(t *testing.T) {
 			}
 			w.until("nothing to be held", func() bool { return w.app("alpha").Hold == nil })
 			if c.cancels {
-				job, err := w.Runs.JobOf(t.Context(), w.queue, w.newest("alpha"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := w.queue.Cancel(t.Context(), job, "enough"); err != nil {
-					t.Fatal(err)
-				}
+				w.cancel("alpha")
 			} else {
 				close(end)
 			}

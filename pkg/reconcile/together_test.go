@@ -208,6 +208,18 @@ func (w *world) newest(name string) apply.Run {
 	return list[0]
 }
 
+// cancel ends the newest run of an application as a person does.
+func (w *world) cancel(name string) {
+	w.Helper()
+	job, err := w.Runs.JobOf(w.Context(), w.queue, w.newest(name))
+	if err == nil {
+		err = w.queue.Cancel(w.Context(), job, "enough")
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
 // offered pushes what alpha and beta shall be and waits until beta asks and alpha waits for it.
 func (w *world) offered(files map[string]string) string {
 	w.Helper()
@@ -258,13 +270,7 @@ func TestOneThatIsCancelledTakesTheOthersBack(t *testing.T) {
 	w.push(map[string]string{"a.score.yaml": suite("alpha", "a:1"), "b.score.yaml": suite("beta", "b:1")})
 	w.asking()
 	commit := w.offered(map[string]string{"a.score.yaml": suite("alpha", "a:2"), "b.score.yaml": suite("beta", "b:2")})
-	job, err := w.Runs.JobOf(t.Context(), w.queue, w.newest("beta"))
-	if err == nil {
-		err = w.queue.Cancel(t.Context(), job, "enough")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.cancel("beta")
 	w.quiet()
 	w.equal("a:1 b:1", w.deployed("alpha")+" "+w.deployed("beta"))
 	w.equal("alpha a.score.yaml 3/3 waiting\nbeta b.score.yaml 3/3 held", w.apps())

@@ -188,11 +188,11 @@ func (c *checker) checkGuidedEnd(ctx context.Context, a applicationRow, f scoreF
 	if err != nil {
 		return standing{}, err
 	}
-	unfounded := false
-	if newest.Kind == "rollback" { // what it was to bring out is no commit's wish
-		is, unfounded = wanted, !c.lost(tried) && !kept
+	asked := f.broken || f.serial == is
+	if newest.Kind == "rollback" { // no commit asks for what it was to bring out, and there was a reason for it
+		asked = kept || c.lost(tried) && (f.broken || f.serial == wanted)
 	}
-	if !slices.ContainsFunc(left, func(l scoreFile) bool { return l.serial == have }) || !f.broken && f.serial != is && !kept || unfounded {
+	if !asked || !slices.ContainsFunc(left, func(l scoreFile) bool { return l.serial == have }) {
 		c.violated("%s in %s is %q in the end, want one of %+v; generation %d is %s", f.name, c.Guided, have, left, newest.Generation, newest.State)
 	}
 	return c.standing(a, left...), nil

@@ -258,6 +258,9 @@ func (c *checker) checkRuns(context.Context) error {
 		if !c.mayFail(newest) && (newest.State != "succeeded" || a.Applied != a.Generation) {
 			c.violated("%s in %s: generation %d is %s, applied is %d", a.Name, a.Environment, a.Generation, newest.State, a.Applied)
 		}
+		if last := have[key{id, a.Applied}]; last.ID != 0 && last.State != "succeeded" {
+			c.violated("%s in %s: applied is generation %d, which is %s", a.Name, a.Environment, a.Applied, last.State)
+		}
 		if a.Removed != (newest.Kind == "remove") {
 			c.violated("%s in %s: removed is %t after a run of kind %s", a.Name, a.Environment, a.Removed, newest.Kind)
 		}
